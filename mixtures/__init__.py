@@ -1,0 +1,1 @@
+"""A tensor-network zoo of homogeneous mixture models."""

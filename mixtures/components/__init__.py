@@ -1,0 +1,1 @@
+"""Leaf families: the univariate densities of a mixture."""
