@@ -1,0 +1,1 @@
+"""Maps between the models of the zoo, and what they reveal about them."""
