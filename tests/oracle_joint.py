@@ -1,8 +1,8 @@
 """The truth about latents: every joint assignment of states and components, listed one by one.
 
 `tree_joint`, `ht_joint` and `spn_joint` list them from a model's tables, in the formats of
-`oracle.py`; posteriors, best explanations and expected counts are then sums, maxima and tallies over
-the list. Nothing of the library is imported.
+`oracle.py`; posteriors, best explanations and expected counts are sums, maxima and tallies over the
+list. Nothing of the library is imported.
 """
 
 import itertools
