@@ -1,0 +1,272 @@
+"""Distributions over finitely many symbols: Categorical and Bernoulli."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from mixtures.components.encoding import Data
+from mixtures.components.family import Family, whole
+from mixtures.components.hooks import Statistics
+from mixtures.components.parameters import as_parameters, check_ndim, check_prior, layout
+from mixtures.tables import Table, check_rows, random_rows
+
+Self = TypeVar("Self", bound="Categorical")
+
+
+class Categorical(Family):
+    """f(x) = p[x] for x = 0 .. categories - 1.
+
+    `categories` may differ between variables; what lies beyond is a structural zero, and a
+    structural zero stays one under EM.
+
+    Prior: Dirichlet, as if each possible category had been seen `pseudo_count` times more; 0 gives
+    maximum likelihood.
+
+    >>> Categorical(3, 2, 4, generator=torch.Generator().manual_seed(0)).probabilities.shape
+    torch.Size([3, 2, 4])
+    """
+
+    _discrete = True
+    table: Table
+
+    def __init__(
+        self,
+        variables: int,
+        components: int | Sequence[int],
+        categories: int | Sequence[int],
+        *,
+        pseudo_count: float = 0.01,
+        shared: bool = False,
+        names: Sequence[str] | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(
+            variables, components, shared=shared, names=names, dtype=dtype, device=device
+        )
+        check_prior(pseudo_count=pseudo_count)
+        self.pseudo_count = float(pseudo_count)
+        self.categories = _category_counts(categories, variables, shared)
+        most = max(self.categories)
+        rows = random_rows(self._size(most), generator=generator, dtype=dtype, device=device)
+        if len(set(self.categories)) > 1:
+            counts = torch.tensor(self.categories, device=rows.device)
+            rows = rows * (torch.arange(most, device=rows.device) < counts[:, None, None])
+            rows = rows / rows.sum(-1, keepdim=True)
+        self.table = Table(rows)
+
+    @classmethod
+    def from_parameters(
+        cls: type[Self],
+        probabilities: Any,
+        *,
+        components: int | Sequence[int] | None = None,
+        pseudo_count: float = 0.01,
+        shared: bool = False,
+        variables: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """Components with the probabilities (d, k, categories) given, rows summing to one.
+
+        shared=True: shape (1, k, categories), for so many `variables`.
+
+        >>> Categorical.from_parameters([[[0.25, 0.75]]]).log_prob([[1]]).exp().item()
+        0.75
+        """
+        (rows,) = as_parameters(probabilities=probabilities)
+        check_ndim(3, probabilities=rows)
+        check_rows(rows)
+        sizes = layout(rows, components, shared, variables)
+        new = cls(**sizes, categories=rows.shape[-1], pseudo_count=pseudo_count, names=names)
+        new.table.set(rows)
+        return new
+
+    @property
+    def probabilities(self) -> Tensor:
+        """p, (d, k, categories), or (1, k, categories) if shared; bit for bit what was given."""
+        return self.table.values
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        logs = self.table.log_values
+        logs = logs.expand(self.variables, *logs.shape[1:])
+        return logs.gather(-1, x.expand(-1, self.largest, -1))
+
+    def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
+        ends = self._pick(self.table.values.cumsum(-1), indices)
+        draws = torch.rand(indices.shape, generator=generator, dtype=ends.dtype, device=ends.device)
+        total = ends[..., -1]
+        below = torch.minimum(draws * total, torch.nextafter(total, torch.zeros_like(total)))
+        return torch.searchsorted(ends.contiguous(), below.unsqueeze(-1), right=True).squeeze(-1)
+
+    def _inside(self, x: Tensor) -> Tensor:
+        counts = torch.tensor(self.categories, device=x.device).unsqueeze(-1)
+        return whole(x) & (x >= 0) & (x < counts)
+
+    def _domain(self, variable: int) -> str:
+        return f"whole numbers 0 to {self.categories[variable] - 1}"
+
+    def _statistics(self, x: Tensor, weights: Tensor) -> Statistics:
+        count = weights.new_zeros(*weights.shape[:2], self.table.logits.shape[-1])
+        return {"count": count.scatter_add_(-1, x.unsqueeze(1).expand(weights.shape), weights)}
+
+    def _maximise(self, statistics: Statistics) -> None:
+        count = statistics["count"]
+        possible = self.table.logits > -torch.inf
+        count = (count + self.pseudo_count) * possible
+        total = count.sum(-1, keepdim=True)
+        heavy = (statistics["weight"].unsqueeze(-1) > 0) & (total > 0)
+        rows = (count / total).to(self.table.values)
+        self.table.set(torch.where(heavy, rows, self.table.values))
+
+    def _log_prior(self) -> Tensor:
+        logs = self.table.log_values.double()
+        possible = self.table.logits > -torch.inf
+        return self.pseudo_count * logs.where(possible, 0.0).sum(-1)
+
+    def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
+        """The frequencies of the data, each times an exponential variable of mean one."""
+        equal = torch.ones(self.variables, self.largest, len(data), device=self.device)
+        statistics = self.statistics(data, equal)
+        if self.shared:
+            statistics = self._pooled(statistics)
+        count = statistics["count"]
+        tilt = torch.empty_like(count).exponential_(generator=generator)
+        total = statistics["weight"].unsqueeze(-1)
+        statistics["count"] = total * (count + 0.1) * tilt / ((count + 0.1) * tilt).sum(-1, True)
+        self.maximise(statistics)
+
+    def _mean(self) -> Tensor:
+        p = self.table.log_values.exp()
+        return p @ torch.arange(p.shape[-1], dtype=p.dtype, device=p.device)
+
+    def _variance(self) -> Tensor:
+        p = self.table.log_values.exp()
+        symbols = torch.arange(p.shape[-1], dtype=p.dtype, device=p.device)
+        return (p * (symbols - (p @ symbols).unsqueeze(-1)).square()).sum(-1)
+
+    def _box(self, low: Tensor, high: Tensor) -> Tensor:
+        logs = self.table.log_values.unsqueeze(2)
+        symbols = torch.arange(logs.shape[-1], dtype=low.dtype, device=low.device)
+        within = (low.unsqueeze(-1) <= symbols) & (symbols <= high.unsqueeze(-1))
+        return logs.where(within, -torch.inf).logsumexp(-1)
+
+    def _inner(self: Self, other: Self) -> Tensor:
+        if self.categories != other.categories:
+            raise ValueError(
+                f"inner: expected {_short(self.categories)} categories, "
+                f"got {_short(other.categories)}"
+            )
+        return self.table.log_values.exp() @ other.table.log_values.exp().mT
+
+    def _free(self, variable: int) -> int:
+        return self.shape[variable] * (self.categories[variable] - 1)
+
+    def _settings(self, variables: Sequence[int]) -> dict[str, Any]:
+        counts = [self.categories[j] for j in variables]
+        categories = counts[0] if len(set(counts)) == 1 else counts
+        return {"categories": categories, "pseudo_count": self.pseudo_count}
+
+
+class Bernoulli(Categorical):
+    """f(1) = p, f(0) = 1 - p; x may be bool.
+
+    Prior: Beta, as if each of the two values had been seen `pseudo_count` times more.
+
+    >>> Bernoulli.from_parameters([[0.25, 0.5]]).mean()
+    tensor([[0.2500, 0.5000]], grad_fn=<SelectBackward0>)
+    """
+
+    def __init__(
+        self,
+        variables: int,
+        components: int | Sequence[int],
+        *,
+        pseudo_count: float = 0.01,
+        shared: bool = False,
+        names: Sequence[str] | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(
+            variables,
+            components,
+            2,
+            pseudo_count=pseudo_count,
+            shared=shared,
+            names=names,
+            generator=generator,
+            dtype=dtype,
+            device=device,
+        )
+
+    @classmethod
+    def from_parameters(
+        cls: type[Self],
+        probabilities: Any,
+        *,
+        components: int | Sequence[int] | None = None,
+        pseudo_count: float = 0.01,
+        shared: bool = False,
+        variables: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """Components with probabilities of a one (d, k), between 0 and 1.
+
+        shared=True: shape (1, k), for so many `variables`.
+        """
+        (ones,) = as_parameters(probabilities=probabilities)
+        check_ndim(2, probabilities=ones)
+        check_probabilities(ones)
+        sizes = layout(ones, components, shared, variables)
+        new = cls(**sizes, pseudo_count=pseudo_count, names=names)
+        new.table.set(torch.stack([1 - ones, ones], -1))
+        return new
+
+    @property
+    def probabilities(self) -> Tensor:
+        """p, (d, k), or (1, k) if shared."""
+        return self.table.values[..., 1]
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        zero, one = self.table.log_values.unsqueeze(2).unbind(-1)
+        return torch.where(x.bool(), one, zero)
+
+    def _statistics(self, x: Tensor, weights: Tensor) -> Statistics:
+        ones = x.double()
+        return {"count": weights @ torch.stack([1 - ones, ones], -1)}
+
+    def _settings(self, variables: Sequence[int]) -> dict[str, Any]:
+        return {"pseudo_count": self.pseudo_count}
+
+
+def check_probabilities(probabilities: Tensor) -> None:
+    """Raise unless every entry lies between 0 and 1."""
+    wrong = ~((probabilities >= 0) & (probabilities <= 1))
+    if bool(wrong.any()):
+        place = torch.nonzero(wrong)[0].tolist()
+        value = probabilities[tuple(place)].item()
+        raise ValueError(f"expected probabilities between 0 and 1, got {value:g} at {place}")
+
+
+def _category_counts(
+    categories: int | Sequence[int], variables: int, shared: bool
+) -> tuple[int, ...]:
+    counts = (categories,) * variables if isinstance(categories, int) else tuple(categories)
+    if len(counts) != variables or any(not isinstance(c, int) or c < 1 for c in counts):
+        raise ValueError(
+            f"expected categories as a positive integer or one for each of the {variables} "
+            f"variables, got {categories}"
+        )
+    if shared and len(set(counts)) > 1:
+        raise ValueError(f"expected one number of categories for shared components, got {counts}")
+    return counts
+
+
+def _short(counts: tuple[int, ...]) -> str:
+    return str(counts[0]) if len(set(counts)) == 1 else str(counts)

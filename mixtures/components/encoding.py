@@ -1,0 +1,183 @@
+"""Encoding of users' data: what was observed, as tensors whose first axis is the variable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """Encoded rows: values (d, n, *event), and which of them were observed.
+
+    `observed` is bool, (d, n) or (d, n, *event), or None if nothing is missing; what `values` holds
+    where nothing was observed has no meaning.
+
+    >>> data = Data(torch.tensor([[1.0, 2.0, 3.0]]))
+    >>> len(data), len(data.rows(slice(0, 2)))
+    (3, 2)
+    """
+
+    values: Tensor
+    observed: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.values.shape[1]
+
+    def rows(self, index: slice | Tensor) -> Data:
+        """The rows of a slice (a view) or of a tensor of indices (a copy)."""
+        observed = None if self.observed is None else self.observed[:, index]
+        return Data(self.values[:, index], observed)
+
+    def columns(self, index: slice | Tensor) -> Data:
+        """The variables of a slice (a view) or of a tensor of indices (a copy)."""
+        observed = None if self.observed is None else self.observed[index]
+        return Data(self.values[index], observed)
+
+    @cached_property
+    def any_observed(self) -> Tensor | None:
+        """(d, n) bool: some entry of the variable was observed; None if nothing is missing."""
+        if self.observed is None or self.observed.ndim == 2:
+            return self.observed
+        return self.observed.flatten(2).any(-1)
+
+
+def encode(
+    x: Any,
+    observed: Any = None,
+    *,
+    variables: int,
+    event: Sequence[int] = (),
+    dtype: torch.dtype,
+    device: torch.device | str | None = None,
+    names: Sequence[str] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Values (d, n, *event) and observed (None, (d, n) or (d, n, *event)) of rows x (n, d, *event).
+
+    x is a tensor, an array, a masked array, a data frame or nested lists. NaN, None, NA and masked
+    entries are missing; floating-point numbers become `dtype`, integers and bool stay as they are.
+
+    Raises ValueError for text, naming its column, and for any other shape than (n, d, *event).
+
+    >>> values, observed = encode([[1.0, float("nan")]], variables=2, dtype=torch.float64)
+    >>> values.shape, observed.tolist()
+    (torch.Size([2, 1]), [[True], [False]])
+    """
+    values, seen = _as_tensor(x, names)
+    _check_shape(values.shape, variables, tuple(event))
+    if observed is not None:
+        seen = _both(seen, _as_mask(observed, values.shape))
+    values = values.to(device)
+    if values.is_floating_point():
+        seen = _both(seen, ~values.detach().isnan())
+        values = values.to(dtype)
+    return values.movedim(1, 0).contiguous(), _compressed(seen)
+
+
+def column(variable: int, names: Sequence[str] | None) -> str:
+    """How messages call a variable: by its name if it has one."""
+    return f"column {variable}" if names is None else f"column {names[variable]!r}"
+
+
+def _as_tensor(x: Any, names: Sequence[str] | None) -> tuple[Tensor, Tensor | None]:
+    """Any accepted container, as a tensor and the mask of what it says was observed."""
+    if isinstance(x, Tensor):
+        if x.is_complex():
+            raise ValueError(f"expected real numbers, got a tensor of {x.dtype}")
+        return x, None
+    if isinstance(x, np.ma.MaskedArray):
+        values, seen = _as_tensor(x.data, names)
+        return values, _both(seen, torch.from_numpy(~np.ma.getmaskarray(x)))
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"expected rows of equal length, got {type(x).__name__}: {error}"
+        ) from None
+    if array.dtype.kind in "biuf":
+        return _from_numbers(array), None
+    return _from_objects(array.astype(object), names)
+
+
+def _from_numbers(array: np.ndarray[Any, Any]) -> Tensor:
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        if array.size and array.max() > np.iinfo(np.int64).max:
+            raise ValueError(f"expected integers below 2**63, got {array.max()}")
+        array = array.astype(np.int64)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        array = array.astype(np.float64)
+    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
+
+
+def _from_objects(
+    array: np.ndarray[Any, Any], names: Sequence[str] | None
+) -> tuple[Tensor, Tensor | None]:
+    """Mixed Python objects: numbers, and None, NaN or NA for what is missing."""
+    missing = _is_missing(array)
+    integral = True
+    for place, value in np.ndenumerate(array):
+        if missing[place]:
+            continue
+        if not isinstance(value, (Real, np.bool_)):
+            where = (
+                f"{column(place[1], names)}, row {place[0]}" if array.ndim > 1 else f"row {place}"
+            )
+            raise ValueError(f"{where}: expected a number, got {value!r}")
+        integral = integral and isinstance(value, (Integral, np.bool_))
+    filled = np.where(missing, 0, array)
+    try:
+        numbers = filled.astype(np.int64 if integral else np.float64)
+    except OverflowError as error:
+        raise ValueError(f"expected integers below 2**63: {error}") from None
+    seen = None if not missing.any() else torch.from_numpy(~missing)
+    return torch.from_numpy(np.array(numbers, order="C")), seen
+
+
+def _is_missing(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    pandas = sys.modules.get("pandas")  # where pandas was never imported there is no NA
+    if pandas is not None:
+        return np.asarray(pandas.isna(array), dtype=bool)
+    test = np.frompyfunc(lambda value: value is None or value != value, 1, 1)
+    return np.asarray(test(array), dtype=bool)
+
+
+def _check_shape(shape: Sequence[int], variables: int, event: tuple[int, ...]) -> None:
+    row = (variables, *event)
+    if tuple(shape) == row and len(shape) < len(row) + 1:
+        raise ValueError(f"expected rows of shape {row}, got a single row: write x[None]")
+    if len(shape) != len(row) + 1 or tuple(shape[1:]) != row:
+        expected = ", ".join(["n", *map(str, row)])
+        raise ValueError(f"expected x of shape ({expected}), got {tuple(shape)}")
+
+
+def _as_mask(observed: Any, shape: torch.Size) -> Tensor:
+    mask = observed if isinstance(observed, Tensor) else torch.from_numpy(np.array(observed))
+    if mask.dtype != torch.bool:
+        raise ValueError(f"expected observed of dtype bool, got {mask.dtype}")
+    if mask.shape != shape and mask.shape != shape[:2]:
+        raise ValueError(f"expected observed of shape {tuple(shape)}, got {tuple(mask.shape)}")
+    return mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)).expand(shape)
+
+
+def _both(first: Tensor | None, second: Tensor) -> Tensor:
+    return second if first is None else first.to(second.device) & second
+
+
+def _compressed(seen: Tensor | None) -> Tensor | None:
+    """(n, d, *event) to (d, n, *event); (d, n) if vectors are missing whole; None if nothing."""
+    if seen is None or bool(seen.all()):
+        return None
+    seen = seen.movedim(1, 0).contiguous()
+    if seen.ndim > 2:
+        flat = seen.flatten(2)
+        whole = flat.all(-1)
+        return whole if torch.equal(whole, flat.any(-1)) else seen
+    return seen

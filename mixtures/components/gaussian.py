@@ -1,0 +1,238 @@
+"""The normal distribution, of a number and of its logarithm: Gaussian and LogNormal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from mixtures.components.encoding import Data
+from mixtures.components.family import Family, kept
+from mixtures.components.hooks import Statistics
+from mixtures.components.parameters import (
+    as_parameters,
+    check_ndim,
+    check_positive,
+    check_prior,
+    layout,
+)
+
+Self = TypeVar("Self", bound="Gaussian")
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+
+
+class Gaussian(Family):
+    """f(x) = exp(-(x - m)^2 / 2v) / sqrt(2 pi v).
+
+    Prior: inverse gamma on v, log density -(pseudo_rows log v + pseudo_scatter / v) / 2, so the
+    M-step is v = (scatter + pseudo_scatter) / (weight + pseudo_rows). Zeros give maximum
+    likelihood; a variance that then collapses is refused.
+
+    Sums of squares are taken around a `centre` of each variable, which construction puts amid the
+    means and `initialise` amid the data: call `initialise` first if data lie far from zero in units
+    of their spread.
+
+    >>> Gaussian.from_parameters([[0.0, 1.0]], [[1.0, 4.0]]).variance()
+    tensor([[1., 4.]], grad_fn=<ExpBackward0>)
+    """
+
+    location: nn.Parameter
+    log_variance: nn.Parameter
+    centre: Tensor
+
+    def __init__(
+        self,
+        variables: int,
+        components: int | Sequence[int],
+        *,
+        pseudo_rows: float = 0.0,
+        pseudo_scatter: float = 1e-3,
+        shared: bool = False,
+        names: Sequence[str] | None = None,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__(
+            variables, components, shared=shared, names=names, dtype=dtype, device=device
+        )
+        check_prior(pseudo_rows=pseudo_rows, pseudo_scatter=pseudo_scatter)
+        self.pseudo_rows = float(pseudo_rows)
+        self.pseudo_scatter = float(pseudo_scatter)
+        draws = torch.randn(
+            (2, *self._size()), generator=generator, dtype=self.dtype, device=self.device
+        )
+        self.location = nn.Parameter(draws[0])
+        self.log_variance = nn.Parameter(draws[1] / 4)
+        self.register_buffer("centre", draws[0].double().mean(-1, keepdim=True))
+
+    @classmethod
+    def from_parameters(
+        cls: type[Self],
+        mean: Any,
+        variance: Any,
+        *,
+        components: int | Sequence[int] | None = None,
+        pseudo_rows: float = 0.0,
+        pseudo_scatter: float = 1e-3,
+        shared: bool = False,
+        variables: int | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Self:
+        """Components with mean and variance (d, k), of log x for LogNormal; variance above zero.
+
+        shared=True: shape (1, k), for so many `variables`.
+        """
+        mean, variance = as_parameters(mean=mean, variance=variance)
+        check_ndim(2, mean=mean, variance=variance)
+        check_positive(variance=variance)
+        new = cls(
+            **layout(mean, components, shared, variables),
+            pseudo_rows=pseudo_rows,
+            pseudo_scatter=pseudo_scatter,
+            names=names,
+        )
+        new.location.data = mean.clone()
+        new.log_variance.data = variance.log()
+        new.centre = mean.double().mean(-1, keepdim=True)
+        return new
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        scale = (-0.5 * self.log_variance).exp().unsqueeze(-1)
+        constant = (-0.5 * self.log_variance - HALF_LOG_TAU).unsqueeze(-1)
+        away = (x - self.location.unsqueeze(-1)) * scale
+        return torch.addcmul(constant, away, away, value=-0.5)
+
+    def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
+        noise = torch.randn(
+            indices.shape, generator=generator, dtype=self.dtype, device=self.device
+        )
+        scale = self._pick((0.5 * self.log_variance).exp(), indices)
+        return self._pick(self.location, indices) + scale * noise
+
+    def _statistics(self, x: Tensor, weights: Tensor) -> Statistics:
+        away = (x.double() - self.centre).unsqueeze(-1)
+        first, second = weights @ away, weights @ away.square()
+        return {"first": first.squeeze(-1), "second": second.squeeze(-1)}
+
+    def _maximise(self, statistics: Statistics) -> None:
+        weight, first = statistics["weight"], statistics["first"]
+        offset = first / weight
+        scatter = (statistics["second"] - first * offset).clamp(min=0)  # below 0 by rounding only
+        variance = (scatter + self.pseudo_scatter) / (weight + self.pseudo_rows)
+        check_collapse((variance > 0) | (weight <= 0))
+        self.location.copy_(kept(weight, self.centre + offset, self.location))
+        self.log_variance.copy_(kept(weight, variance.log(), self.log_variance))
+
+    def _log_prior(self) -> Tensor:
+        logs = self.log_variance.double()
+        return -0.5 * (self.pseudo_rows * logs + self.pseudo_scatter * (-logs).exp())
+
+    def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
+        self.centre = self._middle(data)
+        super()._initialise(data, generator)
+
+    def _middle(self, data: Data) -> Tensor:
+        """The mean of the seen values of each variable, the old centre if there are none."""
+        ones = torch.ones((self.variables, 1, len(data)), dtype=torch.float64, device=self.device)
+        sums = self._collect(data, ones)
+        if self.shared:
+            sums = self._pooled(sums)
+        offset = sums["first"] / sums["weight"]
+        return self.centre + torch.where(sums["weight"] > 0, offset, 0.0)
+
+    def _mean(self) -> Tensor:
+        return self.location
+
+    def _variance(self) -> Tensor:
+        return self.log_variance.exp()
+
+    def _box(self, low: Tensor, high: Tensor) -> Tensor:
+        scale = (-0.5 * self.log_variance).exp().unsqueeze(-1)
+        centre = self.location.unsqueeze(-1)
+        return log_normal_mass((low - centre) * scale, (high - centre) * scale)
+
+    def _inner(self: Self, other: Self) -> Tensor:
+        variance = self.log_variance.exp().unsqueeze(-1) + other.log_variance.exp().unsqueeze(-2)
+        away = self.location.unsqueeze(-1) - other.location.unsqueeze(-2)
+        return (-0.5 * (away.square() / variance + variance.log()) - HALF_LOG_TAU).exp()
+
+    def _settings(self, variables: Sequence[int]) -> dict[str, Any]:
+        return {"pseudo_rows": self.pseudo_rows, "pseudo_scatter": self.pseudo_scatter}
+
+
+class LogNormal(Gaussian):
+    """f(x) = exp(-(log x - m)^2 / 2v) / (x sqrt(2 pi v)): log x has mean m and variance v.
+
+    `from_parameters` takes mean and variance of log x; the prior is that of Gaussian on log x.
+
+    >>> LogNormal.from_parameters([[0.0]], [[1.0]]).log_prob([[1.0]]).item()
+    -0.9189385175704956
+    """
+
+    _safe = 1.0
+
+    def _log_prob(self, x: Tensor) -> Tensor:
+        logs = x.log()
+        return super()._log_prob(logs) - logs
+
+    def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
+        return super()._sample(indices, generator).exp()
+
+    def _inside(self, x: Tensor) -> Tensor:
+        return x > 0
+
+    def _domain(self, variable: int) -> str:
+        return "numbers above 0"
+
+    def _statistics(self, x: Tensor, weights: Tensor) -> Statistics:
+        return super()._statistics(x.double().log(), weights)
+
+    def _points(self, data: Data) -> Tensor:
+        return self._filled(data).log()
+
+    def _mean(self) -> Tensor:
+        return (self.location + 0.5 * self.log_variance.exp()).exp()
+
+    def _variance(self) -> Tensor:
+        variance = self.log_variance.exp()
+        return variance.expm1() * (2 * self.location + variance).exp()
+
+    def _box(self, low: Tensor, high: Tensor) -> Tensor:
+        return super()._box(low.clamp(min=0).log(), high.clamp(min=0).log())
+
+    def _inner(self: Self, other: Self) -> Tensor:
+        """The normal inner product under the weight 1 / x that the change of variable leaves."""
+        mine, others = self.log_variance.exp().unsqueeze(-1), other.log_variance.exp().unsqueeze(-2)
+        a, b = self.location.unsqueeze(-1), other.location.unsqueeze(-2)
+        middle = (a * others + b * mine) / (mine + others)
+        spread = mine * others / (mine + others)
+        return super()._inner(other) * (0.5 * spread - middle).exp()
+
+
+def log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
+    """log(Phi(high) - Phi(low)), accurate in both tails; -inf where high <= low."""
+    flip = low > 0
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    return log_difference(torch.special.log_ndtr(high), torch.special.log_ndtr(low))
+
+
+def log_difference(larger: Tensor, smaller: Tensor) -> Tensor:
+    """log(exp(larger) - exp(smaller)); -inf where that is not positive."""
+    empty = ~(larger > smaller)
+    gap = (smaller - larger).masked_fill(empty, -1.0)
+    logs = torch.where(gap > -math.log(2), (-gap.expm1()).log(), (-gap.exp()).log1p())
+    return (larger + logs).masked_fill(empty, -torch.inf)
+
+
+def check_collapse(positive: Tensor) -> None:
+    """Raise, before anything changes, where an estimate without prior has come out zero."""
+    if not bool(positive.all()):
+        place = torch.nonzero(~positive)[0].tolist()
+        raise ValueError(
+            f"the estimate of variable {place[0]}, component {place[1]} has collapsed: "
+            "expected spread in its data, or a prior above zero"
+        )
