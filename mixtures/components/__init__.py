@@ -2,21 +2,30 @@
 
 from mixtures.components.base import Components
 from mixtures.components.categorical import Bernoulli, Categorical
+from mixtures.components.counts import Binomial, Poisson
 from mixtures.components.encoding import Data, encode
 from mixtures.components.family import Family
 from mixtures.components.gaussian import Gaussian, LogNormal
 from mixtures.components.hooks import FAMILIES
 from mixtures.components.indicator import Indicator
+from mixtures.components.interval import Histogram, Uniform
+from mixtures.components.positive import Exponential, Gamma
 
 __all__ = [
     "FAMILIES",
     "Bernoulli",
+    "Binomial",
     "Categorical",
     "Components",
     "Data",
+    "Exponential",
     "Family",
+    "Gamma",
     "Gaussian",
+    "Histogram",
     "Indicator",
     "LogNormal",
+    "Poisson",
+    "Uniform",
     "encode",
 ]

@@ -8,6 +8,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from mixtures.components.dirichlet import (
+    draw_columns,
+    log_dirichlet,
+    maximise_rows,
+    tilted,
+)
 from mixtures.components.encoding import Data
 from mixtures.components.family import Family, whole
 from mixtures.components.hooks import Statistics
@@ -97,11 +103,7 @@ class Categorical(Family):
         return logs.gather(-1, x.expand(-1, self.largest, -1))
 
     def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        ends = self._pick(self.table.values.cumsum(-1), indices)
-        draws = torch.rand(indices.shape, generator=generator, dtype=ends.dtype, device=ends.device)
-        total = ends[..., -1]
-        below = torch.minimum(draws * total, torch.nextafter(total, torch.zeros_like(total)))
-        return torch.searchsorted(ends.contiguous(), below.unsqueeze(-1), right=True).squeeze(-1)
+        return draw_columns(self._pick(self.table.values, indices), generator)
 
     def _inside(self, x: Tensor) -> Tensor:
         counts = torch.tensor(self.categories, device=x.device).unsqueeze(-1)
@@ -115,18 +117,11 @@ class Categorical(Family):
         return {"count": count.scatter_add_(-1, x.unsqueeze(1).expand(weights.shape), weights)}
 
     def _maximise(self, statistics: Statistics) -> None:
-        count = statistics["count"]
-        possible = self.table.logits > -torch.inf
-        count = (count + self.pseudo_count) * possible
-        total = count.sum(-1, keepdim=True)
-        heavy = (statistics["weight"].unsqueeze(-1) > 0) & (total > 0)
-        rows = (count / total).to(self.table.values)
-        self.table.set(torch.where(heavy, rows, self.table.values))
+        count, weight = statistics["count"], statistics["weight"]
+        maximise_rows(self.table, count, weight, self.pseudo_count)
 
     def _log_prior(self) -> Tensor:
-        logs = self.table.log_values.double()
-        possible = self.table.logits > -torch.inf
-        return self.pseudo_count * logs.where(possible, 0.0).sum(-1)
+        return log_dirichlet(self.table, self.pseudo_count)
 
     def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
         """The frequencies of the data, each times an exponential variable of mean one."""
@@ -134,10 +129,8 @@ class Categorical(Family):
         statistics = self.statistics(data, equal)
         if self.shared:
             statistics = self._pooled(statistics)
-        count = statistics["count"]
-        tilt = torch.empty_like(count).exponential_(generator=generator)
-        total = statistics["weight"].unsqueeze(-1)
-        statistics["count"] = total * (count + 0.1) * tilt / ((count + 0.1) * tilt).sum(-1, True)
+        count, weight = statistics["count"], statistics["weight"]
+        statistics["count"] = tilted(count, weight, generator)
         self.maximise(statistics)
 
     def _mean(self) -> Tensor:

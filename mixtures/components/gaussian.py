@@ -14,11 +14,13 @@ from mixtures.components.family import Family, kept
 from mixtures.components.hooks import Statistics
 from mixtures.components.parameters import (
     as_parameters,
+    check_collapse,
     check_ndim,
     check_positive,
     check_prior,
     layout,
 )
+from mixtures.components.tails import log_normal_mass
 
 Self = TypeVar("Self", bound="Gaussian")
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -211,28 +213,3 @@ class LogNormal(Gaussian):
         middle = (a * others + b * mine) / (mine + others)
         spread = mine * others / (mine + others)
         return super()._inner(other) * (0.5 * spread - middle).exp()
-
-
-def log_normal_mass(low: Tensor, high: Tensor) -> Tensor:
-    """log(Phi(high) - Phi(low)), accurate in both tails; -inf where high <= low."""
-    flip = low > 0
-    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
-    return log_difference(torch.special.log_ndtr(high), torch.special.log_ndtr(low))
-
-
-def log_difference(larger: Tensor, smaller: Tensor) -> Tensor:
-    """log(exp(larger) - exp(smaller)); -inf where that is not positive."""
-    empty = ~(larger > smaller)
-    gap = (smaller - larger).masked_fill(empty, -1.0)
-    logs = torch.where(gap > -math.log(2), (-gap.expm1()).log(), (-gap.exp()).log1p())
-    return (larger + logs).masked_fill(empty, -torch.inf)
-
-
-def check_collapse(positive: Tensor) -> None:
-    """Raise, before anything changes, where an estimate without prior has come out zero."""
-    if not bool(positive.all()):
-        place = torch.nonzero(~positive)[0].tolist()
-        raise ValueError(
-            f"the estimate of variable {place[0]}, component {place[1]} has collapsed: "
-            "expected spread in its data, or a prior above zero"
-        )

@@ -87,3 +87,13 @@ def layout(
         "dtype": parameter.dtype,
         "device": parameter.device,
     }
+
+
+def check_collapse(positive: Tensor) -> None:
+    """Raise, before anything changes, where an estimate without prior has come out zero."""
+    if not bool(positive.all()):
+        place = torch.nonzero(~positive)[0].tolist()
+        raise ValueError(
+            f"the estimate of variable {place[0]}, component {place[1]} has collapsed: "
+            "expected spread in its data, or a prior above zero"
+        )
