@@ -1,0 +1,322 @@
+"""Circuits: plans of integer arrays that say which values are combined and mixed, in which order.
+
+A circuit is a list of layers. Each layer computes, for N nodes at once,
+
+    out = mix(table, combine(children)),   combine = product | outer | concatenate,
+
+where a table may be absent (an identity). A run of equal steps, each fed by the one before, is one layer
+of L steps. All values live in one buffer of S rows (scalars), batch last; nodes are contiguous rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any, Literal
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Combine = Literal["product", "outer", "concatenate"]
+Integers = NDArray[numpy.int64]
+ONE, ZERO, CONSTANTS = 0, 1, 2  # the first two rows of a buffer hold the ring's one and zero
+
+
+class Block:
+    """Which rows of a buffer L steps of N nodes of width w read: a view where they are evenly spaced."""
+
+    def __init__(self, rows: Integers, width: int) -> None:
+        self.rows = rows
+        self.steps, self.nodes = rows.shape
+        self.width = width
+        self.even = _even_spacing(rows, width)
+
+    def read(self, buffer: Tensor) -> list[Tensor]:
+        """The values of each step, (N, w, B) each."""
+        if self.steps == 1:
+            return [self.whole(buffer)[0]]
+        whole = self.whole(buffer).unbind(0)
+        return list(whole if self.even is None or self.even[1] >= 0 else whole[::-1])
+
+    def write(self, buffer: Tensor, step: int, values: Tensor, *, add: bool) -> None:
+        """Put or add values (N, w, B) where step `step` reads."""
+        if self.even is None:
+            rows = self._index(buffer.device, step)
+            flat = values.reshape(-1, values.shape[-1])
+            if add:
+                buffer.index_add_(0, rows, flat)
+            else:
+                buffer.index_copy_(0, rows, flat)
+            return
+        start, stride, spacing = self.even
+        place = buffer[start + step * stride :].as_strided(
+            (self.nodes, self.width, buffer.shape[1]),
+            (spacing * buffer.stride(0), buffer.stride(0), buffer.stride(1)),
+        )
+        place.add_(values) if add else place.copy_(values)
+
+    def whole(self, buffer: Tensor) -> Tensor:
+        """All steps as one tensor (L, N, w, B), the last step first if the rows run backwards."""
+        shape = (self.steps, self.nodes, self.width, buffer.shape[1])
+        if self.even is None:
+            return buffer.index_select(0, self._index(buffer.device)).view(shape)
+        start, stride, spacing = self.even
+        first = start + min(0, stride * (self.steps - 1))
+        unit = buffer.stride(0)
+        strides = (abs(stride) * unit, spacing * unit, unit, buffer.stride(1))
+        return buffer[first:].as_strided(shape, strides)
+
+    def _index(self, device: torch.device, step: int | None = None) -> Tensor:
+        key = (str(device), step)
+        if key not in self._indices:
+            rows = self.rows if step is None else self.rows[step]
+            spread = rows.reshape(-1, 1) + numpy.arange(self.width)
+            index = torch.as_tensor(spread.reshape(-1), device=device)
+            if self.steps > 64 and step is not None:
+                return index
+            self._indices[key] = index
+        return self._indices[key]
+
+    @cached_property
+    def _indices(self) -> dict[Any, Tensor]:
+        return {}
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """L steps of N nodes: children (m, L, N) as buffer rows; the child at `carry` is the step before."""
+
+    combine: Combine
+    children: Integers  # (m, L, N) first rows
+    owners: Integers  # (m, L, N) the nodes those rows belong to
+    widths: tuple[int, ...]  # of the m children
+    row: int  # first row of the outputs, laid out (L, N, width)
+    node: int  # first node of the outputs, laid out (L, N)
+    width: int  # P, states of an output
+    table: int | None  # which stack of tables; None: identity
+    slots: Integers | None  # (L, N) entries of that stack
+    carry: int | None = None
+    identity: bool = False  # without a table: an identity table, not stored but counted as edges
+
+    @property
+    def steps(self) -> int:
+        return self.children.shape[1]
+
+    @property
+    def nodes(self) -> int:
+        return self.children.shape[2]
+
+    @cached_property
+    def inside(self) -> int:
+        """C, the number of states the children combine to."""
+        if self.combine == "product":
+            return self.widths[0]
+        if self.combine == "outer":
+            return int(numpy.prod(self.widths, dtype=object))
+        return sum(self.widths)
+
+    @cached_property
+    def scalars(self) -> bool:
+        """Concatenated scalars: read in one go instead of child by child."""
+        return self.combine == "concatenate" and all(width == 1 for width in self.widths)
+
+    @cached_property
+    def gathered(self) -> bool:
+        """Many equal children of a product: read in one go, child axis first."""
+        return self.combine == "product" and self.steps == 1 and len(self.widths) > 4
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """What to read: one block per child; one for all where they are read in one go."""
+        if self.scalars:
+            return (Block(self.children.transpose(1, 2, 0).reshape(self.steps, -1), 1),)
+        if self.gathered:
+            return (Block(self.children[:, 0], self.widths[0]),)
+        rows = [
+            self.children[i, :1] if i == self.carry else self.children[i]
+            for i in range(len(self.widths))
+        ]
+        return tuple(Block(r, w) for r, w in zip(rows, self.widths, strict=True))
+
+    def out(self, buffer: Tensor) -> Tensor:
+        """The view (L, N, P, B) of the outputs."""
+        size = self.steps * self.nodes * self.width
+        shape = (self.steps, self.nodes, self.width, buffer.shape[1])
+        return buffer[self.row : self.row + size].view(shape)
+
+    def node_slice(self) -> slice:
+        return slice(self.node, self.node + self.steps * self.nodes)
+
+
+@dataclass(eq=False)
+class Circuit:
+    """A plan: inputs of given widths, layers bottom up, the root (one scalar), and named latents.
+
+    `latents` says where the states of a latent live: {name: (layer, step, position)}, as the combined
+    children of that node.
+    """
+
+    inputs: tuple[int, ...]
+    layers: tuple[Layer, ...]
+    root: int  # node
+    row_of: Integers  # node -> first row
+    width_of: Integers  # node -> states
+    latents: Mapping[Any, tuple[int, int, int]] = field(default_factory=dict)
+
+    @property
+    def variables(self) -> int:
+        return len(self.inputs)
+
+    @cached_property
+    def rows(self) -> int:
+        """S, the scalars of one evaluation of one row of data."""
+        return int(self.row_of[-1] + self.width_of[-1])
+
+    @cached_property
+    def is_tree(self) -> bool:
+        """Whether every value is used at most once and nothing is concatenated."""
+        if any(layer.combine == "concatenate" for layer in self.layers):
+            return False
+        used = [layer.children.reshape(-1) for layer in self.layers]
+        rows = numpy.concatenate(used) if used else numpy.empty(0, dtype=numpy.int64)
+        return numpy.unique(rows).size == rows.size
+
+    @cached_property
+    def input_rows(self) -> int:
+        return sum(self.inputs)
+
+    @cached_property
+    def uniform(self) -> bool:
+        """Whether all variables have the same number of components."""
+        return len(set(self.inputs)) == 1
+
+    def input_columns(self, device: torch.device) -> Tensor:
+        """Of (d * max k) flattened leaf columns, those that exist, in the order of the buffer."""
+        return _input_columns(self.inputs, device)
+
+
+@lru_cache(maxsize=64)
+def _input_columns(inputs: tuple[int, ...], device: torch.device) -> Tensor:
+    most = max(inputs)
+    columns = [numpy.arange(k) + j * most for j, k in enumerate(inputs)]
+    return torch.as_tensor(numpy.concatenate(columns), device=device)
+
+
+class Builder:
+    """Puts a circuit together, layer by layer; nodes are numbered in the order they are made."""
+
+    def __init__(self, inputs: Sequence[int]) -> None:
+        self.inputs = tuple(int(k) for k in inputs)
+        self._starts = Growing()
+        self._widths = Growing()
+        self._layers: list[Layer] = []
+        self.latents: dict[Any, tuple[int, int, int]] = {}
+        self._rows = 0
+        for width in [1] * CONSTANTS + list(self.inputs):
+            self._new_nodes(1, width)
+
+    def input(self, variable: int) -> int:
+        """The node of a variable."""
+        return CONSTANTS + variable
+
+    def layer(
+        self,
+        combine: Combine,
+        children: Integers,
+        widths: Sequence[int],
+        width: int,
+        table: int | None = None,
+        slots: Integers | None = None,
+        *,
+        carry: int | None = None,
+        rows: Integers | None = None,
+        identity: bool = False,
+    ) -> Integers:
+        """Add a layer over child nodes (m, L, N), or over given `rows` inside them; its nodes (L, N)."""
+        steps, count = children.shape[1:]
+        row, node = self._rows, len(self._starts)
+        made = self._new_nodes(steps * count, width).reshape(steps, count)
+        children = children.copy()
+        if carry is not None:
+            children[carry, 1:] = made[:-1]
+        first = self._starts.array[children] if rows is None else rows
+        widths = tuple(int(w) for w in widths)
+        self._layers.append(
+            Layer(combine, first, children, widths, row, node, int(width), table, slots, carry, identity)
+        )
+        return made
+
+    def graft(self, circuit: Circuit, tables: Sequence[int], rename: Callable[[Any], Any]) -> int:
+        """Add all layers of a circuit on the same inputs, table t becoming tables[t]; its root."""
+        first = CONSTANTS + len(self.inputs)
+        first_row = CONSTANTS + sum(self.inputs)
+        node_shift, row_shift = len(self._starts) - first, self._rows - first_row
+        layer_shift = len(self._layers)
+        for layer in circuit.layers:
+            owners = numpy.where(layer.owners < first, layer.owners, layer.owners + node_shift)
+            inner = layer.children >= first_row
+            rows = numpy.where(inner, layer.children + row_shift, layer.children)
+            table = None if layer.table is None else tables[layer.table]
+            self.layer(layer.combine, owners, layer.widths, layer.width, table, layer.slots,
+                       carry=layer.carry, rows=rows, identity=layer.identity)  # fmt: skip
+        for name, (place, step, position) in circuit.latents.items():
+            self.latents[rename(name)] = (place + layer_shift, step, position)
+        return circuit.root if circuit.root < first else circuit.root + node_shift
+
+    def _new_nodes(self, count: int, width: int) -> Integers:
+        first = len(self._starts)
+        self._starts.extend(self._rows + width * numpy.arange(count))
+        self._widths.extend(numpy.full(count, width))
+        self._rows += width * count
+        return first + numpy.arange(count)
+
+    def name(self, latent: Any, step: int, position: int) -> None:
+        """Name the states that the children of a node of the newest layer combine to."""
+        self.latents[latent] = (len(self._layers) - 1, step, position)
+
+    def build(self, root: int) -> Circuit:
+        """The finished circuit, whose value is that of the node `root`."""
+        starts, widths = self._starts.array.copy(), self._widths.array.copy()
+        return Circuit(self.inputs, tuple(self._layers), root, starts, widths, self.latents)
+
+
+class Growing:
+    """An array of integers that is extended in amortised constant time."""
+
+    def __init__(self) -> None:
+        self._held = numpy.empty(64, dtype=numpy.int64)
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def array(self) -> Integers:
+        return self._held[: self._size]
+
+    def extend(self, values: Integers) -> None:
+        size = self._size + len(values)
+        if size > len(self._held):
+            held = numpy.empty(2 * size, dtype=numpy.int64)
+            held[: self._size] = self.array
+            self._held = held
+        self._held[self._size : size] = values
+        self._size = size
+
+
+def _even_spacing(rows: Integers, width: int) -> tuple[int, int, int] | None:
+    """(first, step stride, node spacing) if rows[l, n] = first + l stride + n spacing, spacing >= width."""
+    steps, nodes = rows.shape
+    if rows.size == 0:
+        return None
+    first = int(rows[0, 0])
+    spacing = int(rows[0, 1] - first) if nodes > 1 else width
+    stride = int(rows[1, 0] - first) if steps > 1 else width * nodes
+    if spacing < width or (steps > 1 and stride == 0):
+        return None
+    ideal = first + stride * numpy.arange(steps)[:, None] + spacing * numpy.arange(nodes)
+    return (first, stride, spacing) if numpy.array_equal(rows, ideal) else None
+

@@ -1,0 +1,234 @@
+"""Evaluation chunk by chunk: contractions, posteriors with expected counts, and choices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixtures.circuit import Circuit
+from mixtures.passes import (
+    Choices,
+    Evidence,
+    Shares,
+    Stacks,
+    anything_observed,
+    downward,
+    layer_weights,
+    upward,
+)
+from mixtures.semiring import Linear, Log, Semiring
+
+STEP_ELEMENTS = 2**17  # numbers one step of a chunk should touch: large enough to outweigh its overhead
+CHUNK_ELEMENTS = 2**23  # numbers a chunk may hold at most
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where leaves come from: `read(a, b)` gives rows a..b-1 as (d, max k, b - a), `rows` of them."""
+
+    rows: int
+    read: Callable[[int, int], Tensor]
+    observed: Callable[[int, int], Tensor | None] = lambda start, stop: None  # (d, b - a)
+    evidence: Mapping[Any, Tensor] | None = None  # latent -> (rows, r) log-weights
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """What a sweep yields for the rows start..stop-1."""
+
+    start: int
+    stop: int
+    log_value: Tensor  # (B,)
+    inputs: Tensor  # (d, max k, B): posterior of the components, times the row's weight
+    states: Mapping[Any, Tensor]  # latent -> (r, B)
+
+
+def rows_at_once(circuit: Circuit) -> int:
+    """How many rows of data a chunk holds: few enough for the cache, enough to outweigh overheads."""
+    steps = sum(layer.steps for layer in circuit.layers)
+    wanted = STEP_ELEMENTS * steps // circuit.rows
+    allowed = CHUNK_ELEMENTS // circuit.rows
+    return max(1, min(max(32, wanted), allowed))
+
+
+def from_tensor(leaves: Tensor, evidence: Mapping[Any, Tensor] | None = None) -> Source:
+    """A source that reads leaves (n, d, k) held in memory."""
+    return Source(
+        rows=leaves.shape[0],
+        read=lambda start, stop: leaves[start:stop].permute(1, 2, 0),
+        evidence=evidence,
+    )
+
+
+def chunks(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
+    size = rows_at_once(circuit)
+    for start in range(0, rows, size):
+        yield start, min(rows, start + size)
+
+
+def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -> Tensor:
+    """The value of the circuit for every row, (n,)."""
+    weights = layer_weights(circuit, stacks)
+    found = [
+        upward(
+            circuit,
+            weights,
+            ring,
+            buffer_rows(circuit, source.read(start, stop)),
+            located(circuit, source.evidence, ring, start, stop),
+        ).root.clone()
+        for start, stop in chunks(circuit, source.rows)
+    ]
+    return torch.cat(found) if found else stacks_like(stacks, source).new_empty(0)
+
+
+def sweep(
+    circuit: Circuit,
+    stacks: Stacks,
+    source: Source,
+    *,
+    row_weights: Tensor | None = None,
+    counts: Sequence[Tensor] | None = None,
+    keep_states: bool = False,
+    ring: Linear | Log | None = None,
+) -> Iterator[Chunk]:
+    """One upward and one downward pass of shares over all rows; adds expected counts to `counts`.
+
+    A row of value zero gets no flow: the caller sees its log-value and decides.
+    """
+    ring = Log() if ring is None else ring
+    weights = layer_weights(circuit, stacks)
+    for start, stop in chunks(circuit, source.rows):
+        leaves = source.read(start, stop)
+        evidence = located(circuit, source.evidence, ring, start, stop)
+        values = upward(circuit, weights, ring, buffer_rows(circuit, leaves), evidence)
+        root = torch.ones_like(values.root) if row_weights is None else row_weights[start:stop]
+        if ring.logarithmic:
+            root = root.where(values.root > -torch.inf, 0)
+        observed = source.observed(start, stop)
+        below = None if observed is None else anything_observed(circuit, observed)
+        shares = Shares(values, root, counts=counts, observed=below, keep_states=keep_states)
+        downward(values, shares)
+        yield Chunk(
+            start,
+            stop,
+            values.root.clone(),
+            leaf_columns(circuit, shares.inputs(circuit)),
+            named(circuit, shares.states or {}),
+        )
+
+
+def choose(
+    circuit: Circuit, stacks: Stacks, source: Source, ring: Log, rows: int | None = None
+) -> Iterator[Chunk]:
+    """One state per node: the best under Max, drawn under Sample; `inputs` holds (d, B) components.
+
+    With `rows`, the source's single row serves that many draws.
+    """
+    weights = layer_weights(circuit, stacks)
+    if rows is not None:
+        evidence = located(circuit, source.evidence, ring, 0, 1)
+        inputs = buffer_rows(circuit, source.read(0, 1))
+        values = upward(circuit, weights, ring, inputs, evidence)
+    for start, stop in chunks(circuit, source.rows if rows is None else rows):
+        if rows is None:
+            evidence = located(circuit, source.evidence, ring, start, stop)
+            inputs = buffer_rows(circuit, source.read(start, stop))
+            values = upward(circuit, weights, ring, inputs, evidence)
+        choices = Choices(values, stop - start)
+        downward(values, choices)
+        states = named(circuit, choices.states)
+        yield Chunk(start, stop, values.root.clone(), choices.inputs(circuit), states)
+
+
+def buffer_rows(circuit: Circuit, leaves: Tensor) -> Tensor:
+    """(d, max k, B) -> (sum of k_j, B): the columns that exist."""
+    flat = leaves.reshape(-1, leaves.shape[-1])
+    return flat if circuit.uniform else flat.index_select(0, circuit.input_columns(flat.device))
+
+
+def leaf_columns(circuit: Circuit, rows: Tensor) -> Tensor:
+    """(sum of k_j, B) -> (d, max k, B), zero in the columns that do not exist."""
+    most = max(circuit.inputs)
+    if circuit.uniform:
+        return rows.reshape(circuit.variables, most, -1)
+    wide = rows.new_zeros((circuit.variables * most, rows.shape[1]))
+    wide.index_copy_(0, circuit.input_columns(rows.device), rows)
+    return wide.view(circuit.variables, most, -1)
+
+
+def located(
+    circuit: Circuit, evidence: Mapping[Any, Tensor] | None, ring: Semiring, start: int, stop: int
+) -> Evidence | None:
+    """Evidence about named latents, for rows start..stop-1, where the passes will look for it."""
+    if not evidence:
+        return None
+    found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
+    for name, logs in evidence.items():
+        layer, step, position = circuit.latents[name]
+        weight = ring.evidence(logs[start:stop].mT)
+        found.setdefault((layer, step), []).append((position, weight))
+    return found
+
+
+def named(circuit: Circuit, states: Mapping[tuple[int, int], Tensor]) -> dict[Any, Tensor]:
+    """Flows of combined children by the names of the latents."""
+    if not states:
+        return {}
+    return {
+        name: states[layer, step][position]
+        for name, (layer, step, position) in circuit.latents.items()
+    }
+
+
+def stacks_like(stacks: Stacks, source: Source) -> Tensor:
+    """A tensor of the type and device that an empty result should have."""
+    return stacks[0] if stacks else source.read(0, 0)
+
+
+class Contraction(torch.autograd.Function):
+    """The value of a circuit, differentiable in the leaves, the evidence and the tables' logarithms."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        circuit: Circuit,
+        ring: Linear | Log,
+        stacks: Stacks,
+        names: Sequence[Any],
+        leaves: Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
+        evidence = dict(zip(names, parameters[: len(names)], strict=True))
+        ctx.circuit, ctx.ring, ctx.stacks, ctx.names = circuit, ring, list(stacks), names
+        ctx.save_for_backward(leaves, *parameters[: len(names)])
+        return contract(circuit, stacks, from_tensor(leaves, evidence), ring)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        leaves, *logs = ctx.saved_tensors
+        evidence = dict(zip(ctx.names, logs, strict=True))
+        wants_counts = any(ctx.needs_input_grad[5 + len(logs) :])
+        counts = [torch.zeros(s.shape, dtype=torch.float64, device=s.device) for s in ctx.stacks]
+        leaf_gradient = torch.zeros_like(leaves)
+        evidence_gradient = [torch.zeros_like(log) for log in logs]
+        for chunk in sweep(
+            ctx.circuit,
+            ctx.stacks,
+            from_tensor(leaves, evidence),
+            row_weights=gradient,
+            counts=counts if wants_counts else None,
+            keep_states=bool(logs),
+            ring=ctx.ring,
+        ):
+            rows = slice(chunk.start, chunk.stop)
+            leaf_gradient[rows] = chunk.inputs.permute(2, 0, 1)
+            for name, part in zip(ctx.names, evidence_gradient, strict=True):
+                part[rows] = chunk.states[name].mT
+        tables = [count.to(s.dtype) for count, s in zip(counts, ctx.stacks, strict=True)]
+        return (None, None, None, None, leaf_gradient, *evidence_gradient, *tables)

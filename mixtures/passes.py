@@ -1,0 +1,375 @@
+"""The two passes over a circuit: values upward, flows (shares of a node's value) downward."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy
+import torch
+from torch import Tensor
+
+from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit, Integers, Layer
+from mixtures.semiring import Linear, Log, Semiring
+from mixtures.weights import Counts, Weights
+
+Stacks = Sequence[Tensor]  # the values of a model's tables, (slots, P, C) each
+LayerWeights = list[list[Weights | None]]  # of each layer, of each step
+Evidence = Mapping[tuple[int, int], list[tuple[int, Tensor]]]  # (layer, step): (position, (C, B))
+
+
+@dataclass(eq=False)
+class Values:
+    """What an upward pass leaves behind for the downward one."""
+
+    circuit: Circuit
+    ring: Semiring
+    weights: LayerWeights
+    buffer: Tensor  # (S, B)
+    evidence: Evidence
+
+    @property
+    def root(self) -> Tensor:
+        """The value of the circuit, (B,)."""
+        return self.buffer[int(self.circuit.row_of[self.circuit.root])]
+
+
+def layer_weights(circuit: Circuit, stacks: Stacks) -> LayerWeights:
+    """The weights of every step of every layer; steps with the same slots share one object."""
+    return [
+        [None] * layer.steps
+        if layer.table is None or layer.slots is None
+        else _steps_of(stacks[layer.table], layer.slots)
+        for layer in circuit.layers
+    ]
+
+
+def _steps_of(stack: Tensor, slots: Integers) -> list[Weights | None]:
+    steps, nodes = slots.shape
+    flat = slots.reshape(-1)
+    first = int(flat[0])
+    if steps > 1 and (slots == slots[0]).all():
+        return _steps_of(stack, slots[:1]) * steps
+    if (flat == first).all():
+        values = stack[first].expand(steps, nodes, *stack.shape[1:])
+    elif numpy.array_equal(flat, first + numpy.arange(flat.size)):
+        values = stack[first : first + flat.size].view(steps, nodes, *stack.shape[1:])
+    else:
+        index = torch.as_tensor(flat, device=stack.device)
+        values = stack.index_select(0, index).view(steps, nodes, *stack.shape[1:])
+    return [Weights(part) for part in values.unbind(0)]
+
+
+def upward(
+    circuit: Circuit,
+    weights: LayerWeights,
+    ring: Semiring,
+    inputs: Tensor,
+    evidence: Evidence | None = None,
+) -> Values:
+    """One upward pass; inputs (sum of k_j, B) in the ring's representation."""
+    buffer = inputs.new_empty((circuit.rows, inputs.shape[1]))
+    buffer[ONE], buffer[ZERO] = ring.one, ring.zero
+    buffer[CONSTANTS : CONSTANTS + circuit.input_rows] = inputs
+    values = Values(circuit, ring, weights, buffer, evidence or {})
+    for place, layer in enumerate(circuit.layers):
+        children, out = read_children(layer, buffer), layer.out(buffer)
+        for step, mixing in enumerate(weights[place]):
+            factors = factors_at(layer, children, out, step)
+            inside = inside_of(values, place, step, factors)
+            out[step] = inside if mixing is None else ring.mix(mixing, inside)
+    return values
+
+
+def downward(values: Values, flow: Flow) -> None:
+    """One downward pass: every layer hands the flow of its outputs on to its children."""
+    for place in reversed(range(len(values.circuit.layers))):
+        layer = values.circuit.layers[place]
+        children, out = read_children(layer, values.buffer), layer.out(values.buffer)
+        flow.enter(values, place)
+        for step in reversed(range(layer.steps)):
+            factors = factors_at(layer, children, out, step)
+            inside = inside_of(values, place, step, factors)
+            flow.descend(values, place, step, factors, inside, out[step])
+        flow.leave(values, place)
+
+
+def read_children(layer: Layer, buffer: Tensor) -> list[Sequence[Tensor]]:
+    """For each child position the values of each step (of the carried child: of step 0 only)."""
+    if layer.gathered:
+        return [[factor] for factor in layer.blocks[0].whole(buffer).unbind(0)]
+    return [block.read(buffer) for block in layer.blocks]
+
+
+def factors_at(
+    layer: Layer, children: Sequence[Sequence[Tensor]], out: Tensor, step: int
+) -> list[Tensor]:
+    """The factors of one step; from step 1 on the carried one is the step before."""
+    return [
+        out[step - 1] if place == layer.carry and step > 0 else values[step]
+        for place, values in enumerate(children)
+    ]
+
+
+def inside_of(values: Values, place: int, step: int, factors: Sequence[Tensor]) -> Tensor:
+    """The combined children (N, C, B), times the evidence about these latents where there is any."""
+    inside = combine(values.circuit.layers[place], values.ring, factors)
+    given = values.evidence.get((place, step))
+    if given is None:
+        return inside
+    inside = inside.clone()
+    for position, weight in given:
+        inside[position] = values.ring.product([inside[position], weight])
+    return inside
+
+
+def combine(layer: Layer, ring: Semiring, factors: Sequence[Tensor]) -> Tensor:
+    """The children of N nodes as one value (N, C, B)."""
+    if layer.combine == "product":
+        return ring.product(factors)
+    if layer.combine == "outer":
+        spread = ring.product(_spread(layer, factors))
+        return spread.reshape(layer.nodes, layer.inside, spread.shape[-1])
+    if layer.scalars:
+        return factors[0].reshape(layer.nodes, layer.inside, factors[0].shape[-1])
+    return torch.cat(list(factors), dim=1)
+
+
+def _spread(layer: Layer, factors: Sequence[Tensor]) -> list[Tensor]:
+    """Each factor with an axis of its own, so that their product is the outer product."""
+    spread = []
+    for place, factor in enumerate(factors):
+        shape = [1] * len(layer.widths)
+        shape[place] = layer.widths[place]
+        spread.append(factor.reshape(layer.nodes, *shape, factor.shape[-1]))
+    return spread
+
+
+class Flow(ABC):
+    """What is handed down from the root; one hook, called once for every step of every layer."""
+
+    def enter(self, values: Values, place: int) -> None:  # noqa: B027
+        """Called before the steps of a layer."""
+
+    def leave(self, values: Values, place: int) -> None:  # noqa: B027
+        """Called after the steps of a layer."""
+
+    @abstractmethod
+    def descend(
+        self,
+        values: Values,
+        place: int,
+        step: int,
+        factors: Sequence[Tensor],
+        inside: Tensor,
+        outside: Tensor,
+    ) -> None:
+        """Take the flow of `outside`, share it among the terms of `inside`, give it to the children."""
+
+
+class Shares(Flow):
+    """Real flows: posterior probabilities under Log, gradients under Linear; and expected counts.
+
+    `observed` (nodes, B) says below which nodes anything is observed: only there are counts taken.
+    """
+
+    def __init__(
+        self,
+        values: Values,
+        root: Tensor,
+        *,
+        counts: Sequence[Tensor] | None = None,
+        observed: Tensor | None = None,
+        keep_states: bool = False,
+    ) -> None:
+        circuit = values.circuit
+        self.buffer = torch.zeros_like(values.buffer)
+        self.buffer[int(circuit.row_of[circuit.root])] = root
+        self.counts = counts
+        self.observed = observed
+        self.add = not circuit.is_tree
+        self.states: dict[tuple[int, int], Tensor] | None = {} if keep_states else None
+        self._totals: Tensor | None = None
+        self._entries: Tensor | None = None
+
+    def inputs(self, circuit: Circuit) -> Tensor:
+        """The flow into every component, (sum of k_j, B)."""
+        return self.buffer[CONSTANTS : CONSTANTS + circuit.input_rows]
+
+    def enter(self, values: Values, place: int) -> None:
+        layer, mixing = values.circuit.layers[place], values.weights[place]
+        self._counters: list[Counts] = []
+        if self.counts is None or mixing[0] is None:
+            return
+        distinct = 1 if mixing[0] is mixing[-1] else layer.steps
+        shape = (distinct, *mixing[0].values.shape)
+        device = mixing[0].values.device
+        self._totals = torch.zeros(shape, dtype=torch.float64, device=device)
+        self._counters = [Counts(total) for total in self._totals.unbind(0)]
+
+    def descend(
+        self,
+        values: Values,
+        place: int,
+        step: int,
+        factors: Sequence[Tensor],
+        inside: Tensor,
+        outside: Tensor,
+    ) -> None:
+        layer, ring = values.circuit.layers[place], values.ring
+        assert isinstance(ring, Linear | Log)
+        flow = layer.out(self.buffer)[step]
+        counter = None
+        if self._counters:
+            counter = self._counters[min(step, len(self._counters) - 1)]
+            counter.observed = self._observed(layer, step)
+        below = ring.share(values.weights[place][step], inside, outside, flow, counter)
+        if self.states is not None:
+            self.states[place, step] = ring.weigh(below, inside)
+        for position, weight in values.evidence.get((place, step), ()):
+            below[position] = ring.pass_evidence(below[position], weight)
+        self._hand_on(layer, step, self._split(layer, ring, factors, below))
+
+    def leave(self, values: Values, place: int) -> None:
+        layer = values.circuit.layers[place]
+        if not self._counters or self.counts is None:
+            return
+        assert layer.table is not None and layer.slots is not None
+        slots = torch.as_tensor(layer.slots[: len(self._counters)], device=self.buffer.device)
+        weights = values.weights[place][: len(self._counters)]
+        for place_slots, counter, mixing in zip(slots, self._counters, weights, strict=True):
+            assert mixing is not None
+            self.counts[layer.table].index_add_(0, place_slots, counter.finish(mixing))
+
+    def _observed(self, layer: Layer, step: int) -> Tensor | None:
+        if self.observed is None:
+            return None
+        first = layer.node + step * layer.nodes
+        return self.observed[first : first + layer.nodes]
+
+    def _split(
+        self, layer: Layer, ring: Linear | Log, factors: Sequence[Tensor], below: Tensor
+    ) -> Sequence[Tensor]:
+        """The flow of each child of N nodes, given that of the combined children."""
+        if layer.combine == "product":
+            return ring.split(factors, below)
+        if layer.scalars:
+            return [below.reshape(-1, 1, below.shape[-1])]
+        if layer.combine == "concatenate":
+            return below.split(list(layer.widths), dim=1)
+        spread = _spread(layer, factors)
+        parts = ring.split(spread, below.view(layer.nodes, *layer.widths, below.shape[-1]))
+        axes = range(1, len(layer.widths) + 1)
+        sums = []
+        for place, part in enumerate(parts):
+            others = [axis for axis in axes if axis != place + 1]
+            sums.append(part.sum(others) if others else part)
+        return sums
+
+    def _hand_on(self, layer: Layer, step: int, parts: Sequence[Tensor]) -> None:
+        for place, part in enumerate(parts):
+            if place == layer.carry and step > 0:
+                target = layer.out(self.buffer)[step - 1]
+                target.add_(part) if self.add else target.copy_(part)
+            elif layer.gathered:
+                layer.blocks[0].write(self.buffer, place, part, add=self.add)
+            else:
+                layer.blocks[place].write(self.buffer, step, part, add=self.add)
+
+
+class Choices(Flow):
+    """One state per node and row: the best joint explanation under Max, a draw under Sample.
+
+    `chosen` (nodes, B) holds state + 1, and 0 where a node is not part of the choice.
+    """
+
+    def __init__(self, values: Values, rows: int) -> None:
+        circuit, buffer = values.circuit, values.buffer
+        self.chosen = torch.zeros(
+            (len(circuit.row_of), rows), dtype=torch.int64, device=buffer.device
+        )
+        self.chosen[circuit.root] = 1
+        self.states: dict[tuple[int, int], Tensor] = {}
+        self._branching = any(layer.combine == "concatenate" for layer in circuit.layers)
+
+    def inputs(self, circuit: Circuit) -> Tensor:
+        """The chosen component of each variable, (d, B)."""
+        return self.chosen[CONSTANTS : CONSTANTS + circuit.variables] - 1
+
+    def descend(
+        self,
+        values: Values,
+        place: int,
+        step: int,
+        factors: Sequence[Tensor],
+        inside: Tensor,
+        outside: Tensor,
+    ) -> None:
+        layer, ring = values.circuit.layers[place], values.ring
+        assert isinstance(ring, Log)
+        first = layer.node + step * layer.nodes
+        state = self.chosen[first : first + layer.nodes] - 1
+        mixing = values.weights[place][step]
+        term = state
+        if mixing is not None:
+            term = ring.pick(mixing, inside, state.clamp(min=0) if self._branching else state)
+            if self._branching:
+                term = term.where(state >= 0, -1)
+        self.states[place, step] = term
+        for owners, starts, chosen in self._split(values.circuit, layer, step, term):
+            offset = torch.as_tensor(starts, device=term.device)[:, None] + 1
+            marks = chosen + offset
+            if self._branching:
+                marks = marks.where(chosen >= 0, 0)
+            self._mark(owners, marks)
+
+    def _mark(self, owners: Integers, marks: Tensor) -> None:
+        """Note what was chosen; of the parents of a shared node at most one is part of a choice."""
+        index = torch.as_tensor(owners, device=marks.device)
+        if self._branching:
+            self.chosen.index_add_(0, index, marks)
+        else:
+            self.chosen.index_copy_(0, index, marks)
+
+    def _split(
+        self, circuit: Circuit, layer: Layer, step: int, term: Tensor
+    ) -> list[tuple[Integers, Integers, Tensor]]:
+        """(child nodes, first state of each, chosen state) for the children of N nodes."""
+        owners = layer.owners[:, step]
+        starts = layer.children[:, step] - circuit.row_of[owners]
+        count, nodes = owners.shape
+        if layer.combine == "product":
+            spread = term.expand(count, *term.shape).reshape(count * nodes, -1)
+            return [(owners.reshape(-1), starts.reshape(-1), spread)]
+        if layer.scalars:
+            places = torch.arange(count, device=term.device)[:, None, None]
+            hit = torch.where(places == term, 0, -1).reshape(count * nodes, -1)
+            return [(owners.reshape(-1), starts.reshape(-1), hit)]
+        parts = []
+        for place in reversed(range(count)):
+            width = layer.widths[place]
+            if layer.combine == "outer":
+                chosen = term % width if not self._branching else (term % width).where(term >= 0, -1)
+                term = term.div(width, rounding_mode="floor")
+            else:
+                first = sum(layer.widths[:place])
+                inside = (term >= first) & (term < first + width)
+                chosen = (term - first).where(inside, -1)
+            parts.append((owners[place], starts[place], chosen))
+        return parts
+
+
+def anything_observed(circuit: Circuit, observed: Tensor) -> Tensor:
+    """observed (d, B) of the variables -> (nodes, B): whether anything below a node is observed."""
+    below = torch.zeros(
+        (len(circuit.row_of), observed.shape[1]), dtype=torch.bool, device=observed.device
+    )
+    below[CONSTANTS : CONSTANTS + circuit.variables] = observed
+    for layer in circuit.layers:
+        for step in range(layer.steps):
+            first = layer.node + step * layer.nodes
+            owners = torch.as_tensor(layer.owners[:, step], device=observed.device)
+            found = below.index_select(0, owners.reshape(-1)).view(*owners.shape, -1).any(0)
+            below[first : first + layer.nodes] = found
+    return below
