@@ -21,11 +21,15 @@ from architecture import (
 SOURCES = read_sources()
 MODELS = ("tmm", "hmm", "ltm", "ht", "spn")
 QUERIES = frozenset(
-    ["aic", "backward", "bic", "complete", "condition", "contract", "covariance", "decode", "dense"]
-    + ["density", "e_step", "em", "entropy", "expectation", "expected_counts", "explain", "filter"]
-    + ["fit", "forecast", "forward", "inner", "kl", "likelihood", "log_density", "log_likelihood"]
-    + ["log_prob", "log_prob_box", "m_step", "marginal", "matricize", "maximise", "mean"]
-    + ["posterior", "predict", "sample", "score", "smooth", "states", "viterbi"]
+    re.findall(
+        r"\w+",
+        """
+        aic backward bic complete condition contract covariance decode dense density e_step em
+        entropy expectation expected_counts explain filter fit forecast forward inner kl likelihood
+        log_density log_likelihood log_prob log_prob_box m_step marginal matricize maximise mean
+        posterior predict sample score smooth states viterbi
+        """,
+    )
 )
 OPTIONAL = {"mixtures.plot": "plot", "transforms.plot": "plot", "mixtures.sklearn": "sklearn"}
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "flint": "python-flint"}  # where the names differ
