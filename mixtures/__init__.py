@@ -3,17 +3,27 @@
 from mixtures.coefficients import CoefficientTensor, Dense, Explanation, pinned
 from mixtures.combination import Combination
 from mixtures.errors import ConversionError, SizeError, StructureError
+from mixtures.hmm import HMM
+from mixtures.ht import HT, Diagonal
 from mixtures.ltm import LTM
+from mixtures.polynomial import inputs
 from mixtures.semiring import Linear, Log, Max, Modular, Sample, Semiring
+from mixtures.spn import SPN
 from mixtures.tables import Table
+from mixtures.tmm import TMM
 from mixtures.tree import Tree
 
 __all__ = [
+    "HMM",
+    "HT",
     "LTM",
+    "SPN",
+    "TMM",
     "CoefficientTensor",
     "Combination",
     "ConversionError",
     "Dense",
+    "Diagonal",
     "Explanation",
     "Linear",
     "Log",
@@ -25,5 +35,6 @@ __all__ = [
     "StructureError",
     "Table",
     "Tree",
+    "inputs",
     "pinned",
 ]

@@ -10,7 +10,7 @@ of L steps. All values live in one buffer of S rows (scalars), batch last; nodes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -46,6 +46,10 @@ class Block:
         if self.even is None:
             rows = self._index(buffer.device, step)
             flat = values.reshape(-1, values.shape[-1])
+            if flat.untyped_storage().data_ptr() == buffer.untyped_storage().data_ptr():
+                flat = (
+                    flat.clone()
+                )  # torch refuses to scatter a buffer's part into the buffer itself
             if add:
                 buffer.index_add_(0, rows, flat)
             else:
@@ -245,12 +249,24 @@ class Builder:
         first = self._starts.array[children] if rows is None else rows
         widths = tuple(int(w) for w in widths)
         self._layers.append(
-            Layer(combine, first, children, widths, row, node, int(width), table, slots, carry, identity)
+            Layer(
+                combine,
+                first,
+                children,
+                widths,
+                row,
+                node,
+                int(width),
+                table,
+                slots,
+                carry,
+                identity,
+            )
         )
         return made
 
-    def graft(self, circuit: Circuit, tables: Sequence[int], rename: Callable[[Any], Any]) -> int:
-        """Add all layers of a circuit on the same inputs, table t becoming tables[t]; its root."""
+    def graft(self, circuit: Circuit, tables: Sequence[int], prefix: Any) -> int:
+        """Add the layers of a circuit on the same inputs, table t as tables[t], latents (prefix, name)."""
         first = CONSTANTS + len(self.inputs)
         first_row = CONSTANTS + sum(self.inputs)
         node_shift, row_shift = len(self._starts) - first, self._rows - first_row
@@ -263,7 +279,7 @@ class Builder:
             self.layer(layer.combine, owners, layer.widths, layer.width, table, layer.slots,
                        carry=layer.carry, rows=rows, identity=layer.identity)  # fmt: skip
         for name, (place, step, position) in circuit.latents.items():
-            self.latents[rename(name)] = (place + layer_shift, step, position)
+            self.latents[prefix, name] = (place + layer_shift, step, position)
         return circuit.root if circuit.root < first else circuit.root + node_shift
 
     def _new_nodes(self, count: int, width: int) -> Integers:
@@ -272,6 +288,10 @@ class Builder:
         self._widths.extend(numpy.full(count, width))
         self._rows += width * count
         return first + numpy.arange(count)
+
+    def first_row(self, nodes: Integers) -> Integers:
+        """The first buffer row of each node."""
+        return self._starts.array[nodes]
 
     def name(self, latent: Any, step: int, position: int) -> None:
         """Name the states that the children of a node of the newest layer combine to."""
@@ -319,4 +339,3 @@ def _even_spacing(rows: Integers, width: int) -> tuple[int, int, int] | None:
         return None
     ideal = first + stride * numpy.arange(steps)[:, None] + spacing * numpy.arange(nodes)
     return (first, stride, spacing) if numpy.array_equal(rows, ideal) else None
-

@@ -39,9 +39,14 @@ class CoefficientTensor(nn.Module, ABC):
     """
 
     tables: nn.ModuleList
+    _like: Tensor
 
-    def __init__(self, circuit: Circuit, tables: Sequence[Table]) -> None:
+    def __init__(
+        self, circuit: Circuit, tables: Sequence[Table], like: Tensor | None = None
+    ) -> None:
         super().__init__()
+        like = tables[0].logits.detach() if like is None else like
+        self.register_buffer("_like", like.new_empty(0), persistent=False)
         self.circuit = circuit
         self.tables = nn.ModuleList(tables)
         self._stand_in: list[Tensor] | None = None
@@ -74,12 +79,12 @@ class CoefficientTensor(nn.Module, ABC):
     @property
     def dtype(self) -> torch.dtype:
         """The type of the tables."""
-        return self._first.dtype
+        return self._like.dtype
 
     @property
     def device(self) -> torch.device:
         """Where the tables are."""
-        return self._first.device
+        return self._like.device
 
     @property
     def size(self) -> int:
@@ -140,7 +145,9 @@ class CoefficientTensor(nn.Module, ABC):
         elif isinstance(ring, Linear | Log):
             flat = self._differentiable(leaves, logs, ring)
         else:
-            raise ValueError(f"ring must be Linear(), Log(), Max(), Sample() or Modular(p), got {ring!r}")
+            raise ValueError(
+                f"ring must be Linear(), Log(), Max(), Sample() or Modular(p), got {ring!r}"
+            )
         if ring.logarithmic and bool(flat.isnan().any()):
             raise ValueError(f"leaves contain NaN in {name_rows(flat.isnan())}")
         return flat.reshape(batch)
@@ -236,13 +243,7 @@ class CoefficientTensor(nn.Module, ABC):
             return self._stand_in
         return [table.values for table in self.tables]  # type: ignore[misc]
 
-    @property
-    def _first(self) -> Tensor:
-        return self.tables[0].logits  # type: ignore[return-value]
-
     def _residues(self, ring: Modular) -> list[Tensor]:
-        if self._stand_in is not None and not self._stand_in[0].is_floating_point():
-            return self._stand_in
         return [residues(array, ring.p) for array in self.arrays]
 
     def _differentiable(
@@ -282,7 +283,9 @@ class CoefficientTensor(nn.Module, ABC):
     def _draw(self, n: int, ring: Sample) -> Iterator[engine.Chunk]:
         if n < 0:
             raise ValueError(f"expected a number of samples, got {n}")
-        ones = torch.zeros((1, self.variables, max(self.shape)), dtype=self.dtype, device=self.device)
+        ones = torch.zeros(
+            (1, self.variables, max(self.shape)), dtype=self.dtype, device=self.device
+        )
         with torch.no_grad():
             yield from engine.choose(self.circuit, self.arrays, _source(ones, {}), ring, rows=n)
 
@@ -334,9 +337,7 @@ def pinned(model: CoefficientTensor, tables: Sequence[Tensor]) -> Iterator[Coeff
         model._stand_in = before
 
 
-def combine(
-    weights: Sequence[float], parts: Sequence[CoefficientTensor]
-) -> CoefficientTensor:
+def combine(weights: Sequence[float], parts: Sequence[CoefficientTensor]) -> CoefficientTensor:
     """The convex combination of tensors of one shape, itself a circuit tensor."""
     from mixtures.combination import Combination
 
@@ -351,4 +352,6 @@ def _check_possible(chunk: engine.Chunk) -> None:
     """Raise where a row has value zero (or NaN): it has no posterior."""
     bad = ~(chunk.log_value > -torch.inf)
     if bool(bad.any()):
-        raise ValueError(f"probability zero, so there is no posterior, in {name_rows(bad, chunk.start)}")
+        raise ValueError(
+            f"probability zero, so there is no posterior, in {name_rows(bad, chunk.start)}"
+        )

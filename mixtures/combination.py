@@ -25,7 +25,9 @@ class Combination(CoefficientTensor):
     tensor([0.2500, 0.7500])
     """
 
-    def __init__(self, weights: Sequence[float] | Tensor, parts: Sequence[CoefficientTensor]) -> None:
+    def __init__(
+        self, weights: Sequence[float] | Tensor, parts: Sequence[CoefficientTensor]
+    ) -> None:
         if not parts or len(weights) != len(parts):
             raise ValueError(f"expected one weight per part, got {len(weights)} for {len(parts)}")
         first = parts[0]
@@ -64,7 +66,7 @@ def _join(circuits: Sequence[Circuit], tables: Sequence[Sequence[int]]) -> Circu
     builder = Builder(circuits[0].inputs)
     roots = []
     for place, (circuit, numbers) in enumerate(zip(circuits, tables, strict=True)):
-        roots.append(builder.graft(circuit, numbers, lambda name, place=place: (place, name)))
+        roots.append(builder.graft(circuit, numbers, prefix=place))
     children = numpy.array(roots).reshape(-1, 1, 1)
     slots = numpy.zeros((1, 1), dtype=numpy.int64)
     made = builder.layer("concatenate", children, [1] * len(roots), 1, 0, slots)

@@ -62,9 +62,8 @@ def einsum_operands(
     return operands
 
 
-def of_circuit(circuit: Circuit, arrays: Sequence[Tensor]) -> Tensor:
+def of_circuit(circuit: Circuit, arrays: Sequence[Tensor], some: Tensor) -> Tensor:
     """Every node of a scalar circuit as a tensor over its scope, bottom up."""
-    some = arrays[0]
     found: dict[int, tuple[tuple[int, ...], Tensor]] = {
         ONE: ((), some.new_ones(())),
         ZERO: ((), some.new_zeros(())),
@@ -85,7 +84,9 @@ def of_circuit(circuit: Circuit, arrays: Sequence[Tensor]) -> Tensor:
             if layer.combine == "concatenate":
                 assert layer.table is not None and layer.slots is not None
                 weights = arrays[layer.table][int(layer.slots[0, position]), 0]
-                scope = next(scope for (scope, _), n in zip(parts, owners, strict=True) if n != ZERO)
+                scope = next(
+                    scope for (scope, _), n in zip(parts, owners, strict=True) if n != ZERO
+                )
                 terms = [
                     weight * tensor
                     for weight, (_, tensor), n in zip(weights, parts, owners, strict=True)

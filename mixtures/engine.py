@@ -22,7 +22,9 @@ from mixtures.passes import (
 )
 from mixtures.semiring import Linear, Log, Semiring
 
-STEP_ELEMENTS = 2**17  # numbers one step of a chunk should touch: large enough to outweigh its overhead
+STEP_ELEMENTS = (
+    2**17
+)  # numbers one step of a chunk should touch: large enough to outweigh its overhead
 CHUNK_ELEMENTS = 2**23  # numbers a chunk may hold at most
 
 
@@ -83,7 +85,7 @@ def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -
         ).root.clone()
         for start, stop in chunks(circuit, source.rows)
     ]
-    return torch.cat(found) if found else stacks_like(stacks, source).new_empty(0)
+    return torch.cat(found) if found else source.read(0, 0).new_empty(0)
 
 
 def sweep(
@@ -183,11 +185,6 @@ def named(circuit: Circuit, states: Mapping[tuple[int, int], Tensor]) -> dict[An
         name: states[layer, step][position]
         for name, (layer, step, position) in circuit.latents.items()
     }
-
-
-def stacks_like(stacks: Stacks, source: Source) -> Tensor:
-    """A tensor of the type and device that an empty result should have."""
-    return stacks[0] if stacks else source.read(0, 0)
 
 
 class Contraction(torch.autograd.Function):

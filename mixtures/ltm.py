@@ -74,7 +74,7 @@ def ltm_sizes(
     sizes: dict[Node, tuple[int, int]] = {tree.root: (1, states[tree.root])}
     for node in tree.inner:
         for child in tree.children[node]:
-            own = states[child] if child in tree.children else components[child]  # type: ignore[index]
+            own = states[child] if child in tree.children else components[child]  # type: ignore[call-overload]
             sizes[child] = (states[node], own)
     return sizes
 

@@ -350,7 +350,9 @@ class Choices(Flow):
         for place in reversed(range(count)):
             width = layer.widths[place]
             if layer.combine == "outer":
-                chosen = term % width if not self._branching else (term % width).where(term >= 0, -1)
+                chosen = (
+                    term % width if not self._branching else (term % width).where(term >= 0, -1)
+                )
                 term = term.div(width, rounding_mode="floor")
             else:
                 first = sum(layer.widths[:place])

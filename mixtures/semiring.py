@@ -231,7 +231,9 @@ class Modular(Semiring):
         return modular_bmm(weights.values, inside, self.p)
 
     def evidence(self, logs: Tensor) -> Tensor:
-        raise ValueError("evidence is given as log-weights, which are no residues: use Log or Linear")
+        raise ValueError(
+            "evidence is given as log-weights, which are no residues: use Log or Linear"
+        )
 
     def __repr__(self) -> str:
         return f"Modular({self.p})"

@@ -63,7 +63,7 @@ class Table(nn.Module):
     @property
     def log_values(self) -> Tensor:
         """log softmax of the logits along the last axis, differentiable in the logits."""
-        logits = self.logits
+        logits: Tensor = self.logits
         if self._support is not None:
             logits = logits.where(self._support, -torch.inf)
         return logits.log_softmax(-1)

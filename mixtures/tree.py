@@ -256,7 +256,9 @@ class Tree:
         return hash((self.root, self.variables, len(self.inner)))
 
     def __repr__(self) -> str:
-        return f"Tree({self.variables} variables, {len(self.inner)} inner nodes, depth {self.depth})"
+        return (
+            f"Tree({self.variables} variables, {len(self.inner)} inner nodes, depth {self.depth})"
+        )
 
 
 def _parents(children: Mapping[Node, tuple[Node, ...]]) -> dict[Node, Node]:

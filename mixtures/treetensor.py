@@ -8,6 +8,7 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from mixtures import dense
 from mixtures.circuit import Builder, Circuit, Integers
@@ -47,6 +48,15 @@ class TreeTensor(CoefficientTensor):
         self.joint = frozenset(joint)
         self._places: dict[Node, tuple[int, int]] = plan.places
         self._sizes = dict(sizes)
+
+    @classmethod
+    def _adopt(cls, other: TreeTensor) -> Self:
+        """The same tensor, tree and tables as a model of this class."""
+        model = cls.__new__(cls)
+        CoefficientTensor.__init__(model, other.circuit, list(other.tables))  # type: ignore[arg-type]
+        model.tree, model.joint = other.tree, other.joint
+        model._places, model._sizes = other._places, other._sizes
+        return model
 
     def table(self, node: Node) -> Tensor | None:
         """The table of a node, (rows, columns); None for an identity. Raises ValueError for no node."""
@@ -219,9 +229,7 @@ class _Plan:
         level: dict[Node, int] = {}
         groups: dict[Hashable, list[list[Node]]] = {}
         for run in self._in_order(cut):
-            height = 1 + max(
-                (level.get(child, floor) for child in children[run[0]]), default=floor
-            )
+            height = 1 + max((level.get(child, floor) for child in children[run[0]]), default=floor)
             level.update((node, height) for node in run)
             groups.setdefault((height, signature[run[0]], len(run)), []).append(run)
         ordered = sorted(groups.items(), key=lambda item: item[0][0])  # type: ignore[index]
@@ -255,10 +263,7 @@ class _Plan:
         made, sizes = self._made, self.sizes
         children = numpy.array(
             [
-                [
-                    [made.get(self.tree.children[node][place], 0) for node in step]
-                    for step in steps
-                ]
+                [[made.get(self.tree.children[node][place], 0) for node in step] for step in steps]
                 for place in range(len(below))
             ],
             dtype=numpy.int64,

@@ -2,6 +2,7 @@
 
 from mixtures.components.base import Components
 from mixtures.components.categorical import Bernoulli, Categorical
+from mixtures.components.concatenated import Concatenated
 from mixtures.components.counts import Binomial, Poisson
 from mixtures.components.encoding import Data, encode
 from mixtures.components.family import Family
@@ -9,7 +10,10 @@ from mixtures.components.gaussian import Gaussian, LogNormal
 from mixtures.components.hooks import FAMILIES
 from mixtures.components.indicator import Indicator
 from mixtures.components.interval import Histogram, Uniform
+from mixtures.components.mixed import Mixed
+from mixtures.components.multivariate import MultivariateGaussian
 from mixtures.components.positive import Exponential, Gamma
+from mixtures.components.product import Product
 
 __all__ = [
     "FAMILIES",
@@ -17,6 +21,7 @@ __all__ = [
     "Binomial",
     "Categorical",
     "Components",
+    "Concatenated",
     "Data",
     "Exponential",
     "Family",
@@ -25,7 +30,10 @@ __all__ = [
     "Histogram",
     "Indicator",
     "LogNormal",
+    "Mixed",
+    "MultivariateGaussian",
     "Poisson",
+    "Product",
     "Uniform",
     "encode",
 ]

@@ -81,7 +81,7 @@ class Components(Hooks):
             at = f", entry {tuple(entry)}" if entry else ""
             raise ValueError(
                 f"{column(variable, self.names)}, row {row}{at}: {value:g} is outside the domain "
-                f"of {type(self).__name__}, {self._domain(variable)}"
+                f"of {self._title(variable)}, {self._domain(variable)}"
             )
 
     # Densities -----------------------------------------------------------------------------
@@ -225,10 +225,7 @@ class Components(Hooks):
     @final
     def log_prior(self) -> Tensor:
         """Log prior density of the parameters up to a constant: the prior `maximise` uses."""
-        each = self._log_prior()
-        if self._absent is not None:
-            each = self._masked(each.expand(self._absent.shape))
-        return each.sum()
+        return self._prior()
 
     @final
     @torch.no_grad()
@@ -240,7 +237,7 @@ class Components(Hooks):
     @property
     def num_parameters(self) -> int:
         """How many free numbers the components have; shared ones count once."""
-        return sum(self._free(j) for j in range(1 if self.shared else self.variables))
+        return self._count()
 
     # Building ------------------------------------------------------------------------------
 

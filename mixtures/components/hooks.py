@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class Hooks(nn.Module, ABC):
     _anchor: Tensor
     _absent: Tensor | None
 
-    _partial: ClassVar[bool] = False
+    _partial: bool = False
     """Whether entries of one vector may be missing on their own."""
 
     def __init__(
@@ -97,6 +97,8 @@ class Hooks(nn.Module, ABC):
         """Zero beyond k_j, for values (d, k, ..)."""
         if self._absent is None:
             return values
+        if len(values) == 1:
+            values = values.expand(self.variables, *values.shape[1:])
         return values.masked_fill(
             self._absent.reshape(self._absent.shape + (1,) * (values.ndim - 2)), 0
         )
@@ -123,6 +125,10 @@ class Hooks(nn.Module, ABC):
         """Which finite entries of x (d, n, *event) lie in the domain; all by default."""
         return torch.ones_like(x, dtype=torch.bool)
 
+    def _title(self, variable: int) -> str:
+        """The name of a variable's family, for messages."""
+        return type(self).__name__
+
     def _domain(self, variable: int) -> str:
         """The domain of a variable in words, for messages."""
         return "real numbers"
@@ -141,6 +147,10 @@ class Hooks(nn.Module, ABC):
         """Log prior density of each component's parameters, (d or 1, k)."""
         return torch.zeros((1, 1), dtype=torch.float64, device=self.device)
 
+    def _prior(self) -> Tensor:
+        each = self._log_prior()
+        return self._masked(each.expand(-1, self.largest)).sum()
+
     @abstractmethod
     def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
         """Starting parameters from data."""
@@ -149,6 +159,9 @@ class Hooks(nn.Module, ABC):
         """Free parameters of one variable: by default, every number held for its components."""
         held = sum(parameter.shape[2:].numel() for parameter in self.parameters())
         return held * self.shape[variable]
+
+    def _count(self) -> int:
+        return sum(self._free(j) for j in range(1 if self.shared else self.variables))
 
     # Hooks: closed forms that not every family has -----------------------------------------
 

@@ -67,3 +67,13 @@ def _nearest_seed(
         chance = distance[:, rows] * valid
         chance = torch.where(chance.sum(-1, keepdim=True) > 0, chance, valid.double() + 1e-300)
     return nearest
+
+
+def imputed(x: Tensor, seen: Tensor | None) -> Tensor:
+    """x (d, n, *event), with the mean of what was seen of an entry where it is missing."""
+    if seen is None:
+        return x
+    mask = seen.reshape(seen.shape + (1,) * (x.ndim - seen.ndim)).expand(x.shape)
+    x = x.double().masked_fill(~mask, 0.0)
+    mean = x.sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)
+    return torch.where(mask, x, mean)

@@ -1,0 +1,88 @@
+"""Sum-product networks: any complete and decomposable circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import networkx
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mixtures import dense
+from mixtures.coefficients import CoefficientTensor
+from mixtures.network import Network, from_networkx
+from mixtures.polynomial import Expression, to_network
+from mixtures.tables import Table
+
+
+class SPN(CoefficientTensor):
+    """A sum-product network over the components of d variables.
+
+    root: an expression in `inputs(d, k)`, or a `Network`. Sums must be complete, products
+    decomposable (StructureError naming the node), weights non-negative with sum one (ValueError saying
+    what they sum to).
+
+    >>> from mixtures import inputs
+    >>> a = inputs(2, 2)
+    >>> SPN(0.25 * a[0][1] * a[1][0] + 0.75 * a[0][0] * a[1][1]).dense()
+    tensor([[0.0000, 0.7500],
+            [0.2500, 0.0000]])
+    """
+
+    def __init__(
+        self,
+        root: Expression | Network,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        network = root if isinstance(root, Network) else to_network(_expression(root))
+        network.check()
+        circuit, stacks, places = network.compile()
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        values = [torch.as_tensor(stack, dtype=dtype, device=device) for stack in stacks]
+        like = torch.empty(0, dtype=dtype, device=device)
+        super().__init__(circuit, [Table(value) for value in values], like)
+        self.network = network
+        self._sums = places
+
+    @classmethod
+    def from_networkx(
+        cls,
+        graph: networkx.DiGraph,
+        shape: Sequence[int] | None = None,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> SPN:
+        """From a graph: node attribute kind ("sum", "product", "input"), inputs with variable and component,
+        edges below sums with weight. shape: (k_1, .., k_d), default the largest that occur."""
+        return cls(from_networkx(graph, shape), dtype=dtype, device=device)
+
+    def to_networkx(self) -> networkx.DiGraph:
+        """The network with its present weights; nodes are numbered, children first, the root last."""
+        return self.network.to_networkx(self.edge_weights())
+
+    def edge_weights(self) -> NDArray[Any]:
+        """The present weight of every edge, in the order of `network.child`."""
+        weights = numpy.ones(len(self.network.child))
+        arrays = [array.detach().cpu().double().numpy() for array in self.arrays]
+        for node, table, slot in self._sums:
+            first, last = self.network.start[node], self.network.start[node + 1]
+            weights[first:last] = arrays[table][slot, 0, : last - first]
+        return weights
+
+    def _dense(self) -> Tensor:
+        return dense.of_circuit(self.circuit, self.arrays, self._like)
+
+
+def _expression(root: Any) -> Expression:
+    if not isinstance(root, Expression):
+        raise ValueError(
+            f"expected an expression in inputs(d, k) or a Network, got {type(root).__name__}; "
+            f"SPN.from_networkx takes graphs"
+        )
+    return root
