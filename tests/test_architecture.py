@@ -4,7 +4,6 @@ import importlib
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from architecture import (
@@ -25,9 +24,9 @@ QUERIES = frozenset(
         r"\w+",
         """
         aic backward bic complete condition contract covariance decode dense density e_step em
-        entropy expectation expected_counts explain filter fit forecast forward inner kl likelihood
+        entropy expectation expected_counts explain filter fit forecast forward kl likelihood
         log_density log_likelihood log_prob log_prob_box m_step marginal matricize maximise mean
-        posterior predict sample score smooth states viterbi
+        posterior predict sample score smooth viterbi
         """,
     )
 )
@@ -124,8 +123,8 @@ def world():
     "module", [name for name in SOURCES if layer_name(name).split("_")[0] in MODELS]
 )
 def test_a_model_file_holds_no_query(module):
-    defined = {function.name.strip("_") for function in definitions(SOURCES[module])}
-    assert defined & QUERIES == set()
+    defined = {function.name for function in definitions(SOURCES[module])} - {"_dense"}  # the hook
+    assert {name for name in defined if name.strip("_") in QUERIES} == set()
 
 
 def test_there_is_no_module_for_everything_else():
@@ -202,5 +201,7 @@ def test_importing_mixtures_takes_little_longer_than_importing_torch():
 
 
 def fresh_python(code: str) -> str:
-    run = [sys.executable, "-c", code]
-    return subprocess.run(run, capture_output=True, text=True, check=True, cwd=Path(ROOT)).stdout
+    """What a new interpreter prints."""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert run.returncode == 0, run.stderr
+    return run.stdout
