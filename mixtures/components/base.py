@@ -93,8 +93,8 @@ class Components(Hooks):
         A value inside the domain but outside a component's support gives -inf. Costs n d k.
 
         >>> from mixtures.components import Bernoulli
-        >>> Bernoulli.from_parameters([[0.25, 0.5]]).log_prob([[1]]).exp()
-        tensor([[[0.2500, 0.5000]]], grad_fn=<ExpBackward0>)
+        >>> Bernoulli.from_parameters([[0.25, 0.5]]).log_prob([[1]]).exp().tolist()
+        [[[0.25, 0.5]]]
         """
         return self.log_prob_encoded(self.encode(x, observed)).permute(2, 0, 1)
 

@@ -170,8 +170,8 @@ class Bernoulli(Categorical):
 
     Prior: Beta, as if each of the two values had been seen `pseudo_count` times more.
 
-    >>> Bernoulli.from_parameters([[0.25, 0.5]]).mean()
-    tensor([[0.2500, 0.5000]], grad_fn=<SelectBackward0>)
+    >>> Bernoulli.from_parameters([[0.25, 0.5]]).mean().tolist()
+    [[0.25, 0.5]]
     """
 
     def __init__(

@@ -37,8 +37,8 @@ class Gaussian(Family):
     means and `initialise` amid the data: call `initialise` first if data lie far from zero in units
     of their spread.
 
-    >>> Gaussian.from_parameters([[0.0, 1.0]], [[1.0, 4.0]]).variance()
-    tensor([[1., 4.]], grad_fn=<ExpBackward0>)
+    >>> Gaussian.from_parameters([[0.0, 1.0]], [[1.0, 4.0]]).mean().tolist()
+    [[0.0, 1.0]]
     """
 
     location: nn.Parameter

@@ -209,9 +209,12 @@ class Hooks(nn.Module, ABC):
         del config["family"]
         new = self._from_config(config).to(self.device)
         rows = torch.tensor([0] if self.shared else list(variables), device=self.device)
-        k = new.largest
+        mine = self.state_dict()
         new.load_state_dict(
-            {name: value[rows][:, :k].clone() for name, value in self.state_dict().items()}
+            {
+                name: mine[name][rows][tuple(map(slice, value.shape))].clone()
+                for name, value in new.state_dict().items()
+            }
         )
         return new
 

@@ -30,7 +30,7 @@ class Mixed(Components):
         columns = [[int(j) for j in given] for given, _ in parts]
         families = [family for _, family in parts]
         _check_partition(columns, families)
-        shape = {}
+        shape: dict[int, int] = {}
         for given, family in zip(columns, families, strict=True):
             shape.update(zip(given, family.shape, strict=True))
         super().__init__(

@@ -22,14 +22,14 @@ Self = TypeVar("Self", bound="MultivariateGaussian")
 
 
 class MultivariateGaussian(Components):
-    """f(x) = exp(-(x - m)' S^-1 (x - m) / 2) / sqrt(det(2 pi S)) for vectors x with `event` entries.
+    """f(x) = exp(-(x - m)' S^-1 (x - m) / 2) / sqrt(det(2 pi S)), x a vector with `event` entries.
 
-    `covariance`: "full" S, "diag", "spherical" (a multiple of the identity), or "tied" (one full S for
-    all components of a variable). Entries may be missing on their own: the density is that of the
-    observed ones, and the M-step uses the mean and covariance of the others given them.
+    `covariance`: "full" S, "diag", "spherical" (a multiple of the identity), or "tied" (one full S
+    for all components of a variable). Entries may be missing on their own: the density is that of
+    the observed ones, and the M-step uses mean and covariance of the others given them.
 
-    Prior: inverse Wishart on S, log density -(pseudo_rows log det S + pseudo_scatter tr S^-1) / 2, so
-    the M-step of a full S is (scatter + pseudo_scatter I) / (weight + pseudo_rows).
+    Prior: inverse Wishart on S, log density -(pseudo_rows log det S + pseudo_scatter tr S^-1) / 2,
+    so the M-step of a full S is (scatter + pseudo_scatter I) / (weight + pseudo_rows).
 
     Costs d k n e^2, and d k e^3 for every pattern of missing entries that occurs.
     Little and Rubin (2002), Statistical Analysis with Missing Data, 11.2.

@@ -12,8 +12,8 @@ from torch import Tensor
 class Conditional:
     """Normal vectors with mean (d, k, e) and factor L of S = L L', given some of the entries.
 
-    One orthogonal transformation of L, with the given entries first, yields [[A, 0], [B, D]]: A A' is
-    their covariance, B A^-1 the regression of the others on them, D D' the covariance that remains.
+    One orthogonal transformation of L, with the given entries first, yields [[A, 0], [B, D]]: A A'
+    is their covariance, B A^-1 the regression of the others on them, D D' what then remains.
     No covariance is inverted or even formed.
     """
 
@@ -46,7 +46,7 @@ class Conditional:
         return whole.index_copy(3, self.free, mean.expand(d, k, n, -1))
 
     def remaining(self) -> Tensor:
-        """The covariance that the other entries keep, zero for the given ones, (d or 1, k, e, e)."""
+        """The covariance the other entries keep, zero for the given ones, (d or 1, k, e, e)."""
         e = self.location.shape[-1]
         full = self.rest.new_zeros(*self.rest.shape[:2], e, e)
         full[..., self.free.unsqueeze(-1), self.free] = self.rest @ self.rest.mT
@@ -55,7 +55,7 @@ class Conditional:
     def drawn(
         self, x: Tensor, cells: Tensor, indices: Tensor, generator: torch.Generator | None
     ) -> Tensor:
-        """x (d, n, e), the other entries of the cells (d, n) drawn from component indices (d, n)."""
+        """x (d, n, e), the other entries of the cells (d, n) drawn from components (d, n)."""
         if not len(self.free):
             return x
         x = x.clone()
@@ -101,8 +101,9 @@ def log_density(x: Tensor, location: Tensor, factor: Tensor) -> Tensor:
 def patterns(
     observed: Tensor | None, size: int, values: Tensor | None = None, *, empty: bool = False
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Every pattern of observed entries (e,) that occurs, the rows (m,) that have it somewhere in
-    them, and their cells (d, m) that do; the pattern of nothing only if `empty` says so.
+    """Every pattern of observed entries (e,), the cells (d, m) that have it, and their rows (m,).
+
+    The pattern of nothing comes only if `empty` says so.
     """
     if observed is None:
         if values is None:

@@ -23,14 +23,14 @@ class Product(Components):
     """f(x) = prod over entries t of f_t(x_t), for vectors (or arrays) x of shape `event`.
 
     `factor` holds the densities of the entries: components over d * prod(event) numbers, entry t of
-    variable j being its variable j * prod(event) + t. With `variables` given, all variables share one
-    set: `factor` then has just prod(event) variables. Entries may be missing on their own.
+    variable j being its variable j * prod(event) + t. With `variables` given, all variables share
+    one set: `factor` then has just prod(event) variables. Entries may be missing on their own.
 
     Costs d k n prod(event).
 
     >>> from mixtures.components import Bernoulli
-    >>> notes = Product(Bernoulli(3 * 88, 2), (88,))                  # 3 time steps of 88 keys
-    >>> tied = Product(Bernoulli(88, 2), (88,), variables=3)          # the same densities at each step
+    >>> notes = Product(Bernoulli(3 * 88, 2), (88,))                  # 3 steps of 88 keys
+    >>> tied = Product(Bernoulli(88, 2), (88,), variables=3)          # one set for all
     >>> other = Product.of(lambda numbers: Bernoulli(numbers, 2), (88,), variables=3)
     >>> notes.variables, tied.shared, other.num_parameters
     (3, True, 528)
@@ -50,9 +50,12 @@ class Product(Components):
         size = math.prod(event)
         if factor.event:
             raise ValueError(f"expected a factor over numbers, got one with event {factor.event}")
-        if variables is None and factor.variables % size or variables and factor.variables != size:
-            wanted = f"{size}" if variables else f"a multiple of {size}"
-            raise ValueError(f"expected a factor over {wanted} variables, got {factor.variables}")
+        if variables is None and factor.variables % size:
+            raise ValueError(
+                f"expected a factor over a multiple of {size} variables, got {factor.variables}"
+            )
+        if variables is not None and factor.variables != size:
+            raise ValueError(f"expected a factor over {size} variables, got {factor.variables}")
         blocks = [factor.shape[t : t + size] for t in range(0, factor.variables, size)]
         if any(len(set(block)) > 1 for block in blocks):
             raise ValueError("expected one number of components for all entries of a variable")
@@ -80,7 +83,7 @@ class Product(Components):
         shared: bool = False,
         names: Sequence[str] | None = None,
     ) -> Product:
-        """The product whose factor is `family(numbers)`, called with the number of its variables."""
+        """The product whose factor is `family(numbers)`, numbers being how many it is over."""
         size = event if isinstance(event, int) else math.prod(event)
         if shared:
             return cls(family(size), event, variables=variables, names=names)
@@ -93,7 +96,7 @@ class Product(Components):
         return math.prod(self.event)
 
     def _flat(self, x: Tensor) -> Tensor:
-        """(d, n, *event) as the factor takes it: (d e, n), or (e, d n) if the variables share it."""
+        """(d, n, *event) as the factor takes it: (d e, n), or (e, d n) if variables share it."""
         d, n = x.shape[:2]
         x = x.reshape(d, n, self._entries)
         if self.pooled:
