@@ -209,7 +209,6 @@ class Components(Hooks):
         return self._collect(data, self._masked(weights.detach()).double())
 
     @final
-    @torch.no_grad()
     def maximise(self, statistics: Statistics) -> None:
         """One M-step: the parameters that maximise expected log-likelihood + log prior.
 
@@ -217,7 +216,11 @@ class Components(Hooks):
         """
         if self.shared:
             statistics = self._pooled(statistics)
-        self._maximise(statistics)
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+        ):  # parameters must not be inference tensors
+            self._maximise(statistics)
 
     def _pooled(self, statistics: Statistics) -> Statistics:
         return {name: value.sum(0, keepdim=True) for name, value in statistics.items()}
@@ -228,10 +231,10 @@ class Components(Hooks):
         return self._prior()
 
     @final
-    @torch.no_grad()
     def initialise(self, data: Data, generator: torch.Generator | None = None) -> None:
         """Starting parameters from data: spread over them, valid also where nothing varies."""
-        self._initialise(data, generator)
+        with torch.inference_mode(False), torch.no_grad():
+            self._initialise(data, generator)
 
     @final
     @property

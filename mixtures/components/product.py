@@ -122,7 +122,7 @@ class Product(Components):
 
     def _by_entry(self, values: Tensor) -> Tensor:
         """What the factor says for each of its variables (.., k, ..) as (d or 1, e, k, ..)."""
-        return values.reshape(-1, self._entries, *values.shape[1:])
+        return values.unflatten(0, (len(values) // self._entries, self._entries))
 
     def _blocks(self, n: int) -> Iterator[slice]:
         step = max(1, BLOCK // (self.variables * self._entries * self.largest))
@@ -153,7 +153,7 @@ class Product(Components):
         if self.pooled:
             flat = weights.transpose(0, 1).reshape(1, k, d * n)
             return flat.expand(self._entries, k, d * n)
-        return weights.unsqueeze(1).expand(d, self._entries, k, n).reshape(-1, k, n)
+        return weights.unsqueeze(1).expand(d, self._entries, k, n).flatten(0, 1)
 
     def _pooled(self, statistics: Statistics) -> Statistics:
         return statistics  # the factor knows what it shares
