@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mixtures.components
-from mixtures.components import Components, Data
+from mixtures.components import Components
 
 from families import FAMILIES, build, holes, indices, rows, weights
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from families import FAMILIES, build, holes, rows, weights
 
 from mixtures.components import Components, Data
+
+from families import FAMILIES, build, holes, rows, weights
 
 every = pytest.mark.parametrize("name", list(FAMILIES))
 

@@ -19,7 +19,7 @@ from mixtures.components.parameters import (
     check_prior,
     layout,
 )
-from mixtures.components.tails import log_difference
+from mixtures.components.tails import log_difference, log_gamma_tails
 
 Exponentials = TypeVar("Exponentials", bound="Exponential")
 Gammas = TypeVar("Gammas", bound="Gamma")
@@ -255,9 +255,11 @@ class Gamma(Family):
         """Of the mass up to each bound or beyond it, whichever is smaller: no cancellation."""
         a, rate = self.concentration.unsqueeze(-1), self.rate.unsqueeze(-1)
         low, high = rate * low.clamp(min=0), rate * high.clamp(min=0)
-        beyond = [torch.special.gammaincc(a, bound).log() for bound in (low, high)]
-        up_to = [torch.special.gammainc(a, bound).log() for bound in (high, low)]
-        return torch.where(low > a, log_difference(*beyond), log_difference(*up_to))
+        (up_to_low, beyond_low), (up_to_high, beyond_high) = (
+            log_gamma_tails(a, bound) for bound in (low, high)
+        )
+        beyond = log_difference(beyond_low, beyond_high)
+        return torch.where(low > a, beyond, log_difference(up_to_high, up_to_low))
 
     def _inner(self: Gammas, other: Gammas) -> Tensor:
         """Gamma(a + b - 1) / (r + s)^(a + b - 1) and the constants; infinite where a + b <= 1."""
