@@ -1,9 +1,11 @@
 """The architecture: directions of import, what is final, what a model file may not contain."""
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
+import types
 
 import pytest
 from architecture import (
@@ -32,6 +34,7 @@ QUERIES = frozenset(
 )
 OPTIONAL = {"mixtures.plot": "plot", "transforms.plot": "plot", "mixtures.sklearn": "sklearn"}
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "flint": "python-flint"}  # where the names differ
+DESCRIBED = (types.FunctionType, property, classmethod, staticmethod)
 FINAL = [(module, name) for module, text in SOURCES.items() for name in final_methods(text)]
 
 tomllib = importlib.import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
@@ -161,6 +164,50 @@ def test_final_methods_cannot_be_overridden(module, name):
     for method in final_methods(SOURCES[module])[name]:
         with pytest.raises(TypeError, match=method):
             type("Overriding", (base,), {method: lambda self: None})
+
+
+def undocumented(public):
+    """A public function, or a class and its methods and properties, where no docstring says what.
+
+    A method that overrides a documented one is documented by it; what torch defines is not ours.
+    """
+    missing = [] if public.__doc__ else [public.__name__]
+    for name in dir(public) if isinstance(public, type) else ():
+        found = [vars(c)[name] for c in public.__mro__ if name in vars(c)]
+        owner = next(c.__module__ for c in public.__mro__ if name in vars(c))
+        ours = owner.split(".")[0] in ("mixtures", "transforms") and not name.startswith("_")
+        if ours and isinstance(found[0], DESCRIBED) and not any(map(inspect.getdoc, found)):
+            missing.append(f"{public.__name__}.{name}")
+    return missing
+
+
+@pytest.mark.parametrize("package", ["mixtures", "mixtures.components", "transforms"])
+def test_everything_exported_says_what_it_is(package):
+    module = importlib.import_module(package)
+    exported = [getattr(module, name) for name in getattr(module, "__all__", [])]
+    described = [public for public in exported if callable(public)]
+    assert [name for public in described for name in undocumented(public)] == []
+
+
+def test_a_method_without_a_docstring_is_found_unless_it_overrides_one():
+    class Base:
+        """Base."""
+
+        def told(self):
+            """Told."""
+
+    class Derived(Base):
+        """Derived."""
+
+        def told(self):
+            pass
+
+        def untold(self):
+            pass
+
+    Base.__module__ = Derived.__module__ = "mixtures.example"
+    assert undocumented(Derived) == ["Derived.untold"]
+    assert undocumented(Base) == []
 
 
 # ---------------------------------------------------------------- what importing it needs
