@@ -265,19 +265,24 @@ class Builder:
         )
         return made
 
-    def graft(self, circuit: Circuit, tables: Sequence[int], prefix: Any) -> int:
-        """Add the layers of a circuit on the same inputs, table t as tables[t], latents (prefix, name)."""
-        first = CONSTANTS + len(self.inputs)
-        first_row = CONSTANTS + sum(self.inputs)
+    def graft(self, circuit: Circuit, tables: Sequence[int], prefix: Any, offsets: Integers) -> int:
+        """Add a circuit's layers, table t as tables[t], latents (prefix, name); its root.
+
+        Its component i of variable j is component offsets[j] + i here.
+        """
+        first, first_row = CONSTANTS + circuit.variables, CONSTANTS + circuit.input_rows
         node_shift, row_shift = len(self._starts) - first, self._rows - first_row
         layer_shift = len(self._layers)
+        input_shift = numpy.zeros(first, dtype=numpy.int64)
+        input_shift[CONSTANTS:] = self._starts.array[CONSTANTS:first] + offsets
+        input_shift[CONSTANTS:] -= circuit.row_of[CONSTANTS:first]
         for layer in circuit.layers:
-            owners = numpy.where(layer.owners < first, layer.owners, layer.owners + node_shift)
-            inner = layer.children >= first_row
-            rows = numpy.where(inner, layer.children + row_shift, layer.children)
+            inner = layer.owners >= first
+            owners = numpy.where(inner, layer.owners + node_shift, layer.owners)
+            shift = numpy.where(inner, row_shift, input_shift[numpy.where(inner, 0, layer.owners)])
             table = None if layer.table is None else tables[layer.table]
             self.layer(layer.combine, owners, layer.widths, layer.width, table, layer.slots,
-                       carry=layer.carry, rows=rows, identity=layer.identity)  # fmt: skip
+                       carry=layer.carry, rows=layer.children + shift, identity=layer.identity)  # fmt: skip
         for name, (place, step, position) in circuit.latents.items():
             self.latents[prefix, name] = (place + layer_shift, step, position)
         return circuit.root if circuit.root < first else circuit.root + node_shift

@@ -76,6 +76,10 @@ class CoefficientTensor(nn.Module, ABC):
         """The names of the latent nodes, bottom up."""
         return tuple(self.circuit.latents)
 
+    def num_states(self, latent: Hashable) -> int:
+        """How many states a latent has."""
+        return self.circuit.layers[self.circuit.latents[latent][0]].inside
+
     @property
     def dtype(self) -> torch.dtype:
         """The type of the tables."""
@@ -266,19 +270,28 @@ class CoefficientTensor(nn.Module, ABC):
     ) -> Explanation:
         leaves, batch = as_leaves(self, leaves, ring)
         logs = checked_evidence(self, evidence, batch)
+        flat = self.chosen(_source(leaves, logs), ring)
+        return Explanation(
+            flat.components.reshape(*batch, -1),
+            {name: states.reshape(batch) for name, states in flat.states.items()},
+            flat.log_weight.reshape(batch),
+        )
+
+    def chosen(self, source: engine.Source, ring: Log) -> Explanation:
+        """One joint choice of states and components per row of a source: under Max, or Sample."""
         parts = []
         with torch.no_grad():
-            for chunk in engine.choose(self.circuit, self.arrays, _source(leaves, logs), ring):
+            for chunk in engine.choose(self.circuit, self.arrays, source, ring):
                 _check_possible(chunk)
                 parts.append(chunk)
         empty = torch.empty((self.variables, 0), dtype=torch.int64, device=self.device)
         components = torch.cat([empty, *(part.inputs for part in parts)], dim=1).T
         states = {
-            name: torch.cat([empty[0], *(part.states[name] for part in parts)]).reshape(batch)
+            name: torch.cat([empty[0], *(part.states[name] for part in parts)])
             for name in self.latents
         }
-        weight = torch.cat([leaves.new_empty(0), *(part.log_value for part in parts)])
-        return Explanation(components.reshape(*batch, -1), states, weight.reshape(batch))
+        weight = torch.cat([self._like, *(part.log_value for part in parts)])
+        return Explanation(components, states, weight)
 
     def _draw(self, n: int, ring: Sample) -> Iterator[engine.Chunk]:
         if n < 0:

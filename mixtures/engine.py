@@ -17,7 +17,10 @@ from mixtures.passes import (
     Stacks,
     anything_observed,
     downward,
+    factors_at,
+    inside_of,
     layer_weights,
+    read_children,
     upward,
 )
 from mixtures.semiring import Linear, Log, Semiring
@@ -145,6 +148,47 @@ def choose(
         downward(values, choices)
         states = named(circuit, choices.states)
         yield Chunk(start, stop, values.root.clone(), choices.inputs(circuit), states)
+
+
+def insides(
+    circuit: Circuit, stacks: Stacks, source: Source
+) -> Iterator[tuple[int, int, dict[Any, Tensor]]]:
+    """Rows start..stop-1 and, of every latent, the logarithms (r, B) of what is below it, per state."""
+    weights = layer_weights(circuit, stacks)
+    for start, stop in chunks(circuit, source.rows):
+        evidence = located(circuit, source.evidence, Log(), start, stop)
+        inputs = buffer_rows(circuit, source.read(start, stop))
+        values = upward(circuit, weights, Log(), inputs, evidence)
+        found = {}
+        for place, layer in enumerate(circuit.layers):
+            children, out = read_children(layer, values.buffer), layer.out(values.buffer)
+            for step in range(layer.steps):
+                factors = factors_at(layer, children, out, step)
+                found[place, step] = inside_of(values, place, step, factors)
+        yield start, stop, named(circuit, found)
+
+
+def tilt(circuit: Circuit, stacks: Stacks, source: Source) -> list[Tensor | None]:
+    """The tables given one row of evidence: every entry times the value of its term over its sum's.
+
+    Per layer (L, N, P, C); None for an identity. Rows that the evidence makes impossible stay as they are.
+    """
+    weights = layer_weights(circuit, stacks)
+    evidence = located(circuit, source.evidence, Log(), 0, 1)
+    values = upward(circuit, weights, Log(), buffer_rows(circuit, source.read(0, 1)), evidence)
+    found: list[Tensor | None] = []
+    for place, layer in enumerate(circuit.layers):
+        children, out = read_children(layer, values.buffer), layer.out(values.buffer)
+        steps = []
+        for step, mixing in enumerate(weights[place]):
+            if mixing is None:
+                break
+            inside = inside_of(values, place, step, factors_at(layer, children, out, step))
+            terms = (mixing.logs + inside.mT - out[step]).exp()
+            total = terms.sum(-1, keepdim=True)
+            steps.append(torch.where(total > 0, terms / total, mixing.values))
+        found.append(torch.stack(steps) if steps else None)
+    return found
 
 
 def buffer_rows(circuit: Circuit, leaves: Tensor) -> Tensor:

@@ -120,10 +120,10 @@ def _sizes_given(
         raise ValueError(
             f"the table of the root {tree.root!r} must have 1 row, got {sizes[tree.root][0]}"
         )
-    for leaf in range(tree.variables):
-        if leaf in tables:
-            sizes[leaf] = (tables[leaf].shape[0], tables[leaf].shape[1])
-        else:
+    leaves = range(tree.variables)
+    sizes.update((j, (tables[j].shape[0], tables[j].shape[1])) for j in leaves if j in tables)
+    for leaf in leaves:
+        if leaf not in tables:
             sizes[leaf] = _identity(tree, leaf, sizes, diagonal)
     for node in tree.inner:
         _check_columns(tree, node, sizes, node in diagonal)

@@ -50,9 +50,16 @@ class TMM(TreeTensor):
         super().__init__(tree, sizes, keys, drawn(generator, dtype, device))
 
     @classmethod
-    def from_factors(cls, weights: Tensor, factors: Tensor | Sequence[Tensor]) -> TMM:
+    def from_factors(
+        cls,
+        weights: Tensor,
+        factors: Tensor | Sequence[Tensor] | None = None,
+        *,
+        variables: int | None = None,
+    ) -> TMM:
         """The CP model with weights (r,) and factors (d, r, k), or a list of d factors (r, k_j).
 
+        Without factors the components are the states, of as many variables as `variables` says.
         The same factor object given for several variables is one tied table. Raises ValueError unless
         weights and the rows of the factors sum to one.
         """
@@ -61,10 +68,13 @@ class TMM(TreeTensor):
             raise ValueError(f"weights must have shape (r,), got {tuple(weights.shape)}")
         if isinstance(factors, Tensor) and factors.ndim != 3:
             raise ValueError(f"factors must have shape (d, r, k), got {tuple(factors.shape)}")
-        d = len(factors)
-        if d < 1:
-            raise ValueError("expected the factor of at least one variable, got none")
-        tables: dict[Node, Tensor] = {d: weights[None], **dict(enumerate(factors))}
+        given = [] if factors is None else list(factors)
+        d = len(given) if factors is not None or variables is None else variables
+        if d < 1 or variables not in (None, d):
+            raise ValueError(
+                f"expected factors for {variables or 'some'} variables, got {len(given)}"
+            )
+        tables: dict[Node, Tensor] = {d: weights[None], **dict(enumerate(given))}
         return cls._adopt(LTM.from_tables(Tree.star(d), tables))
 
     @property

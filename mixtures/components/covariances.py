@@ -1,6 +1,5 @@
 """Kinds of covariance matrices: their free parameters, their M-step and their prior."""
 
-# ruff: noqa: D102 (the abstract class documents what the kinds implement)
 from __future__ import annotations
 
 from abc import ABC, abstractmethod

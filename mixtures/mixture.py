@@ -1,0 +1,467 @@
+"""Homogeneous mixtures: coefficients and components together, and the queries a user asks."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from mixtures import chains, engine, information, moments, restrict
+from mixtures.checks import as_leaves, checked_evidence, name_rows
+from mixtures.coefficients import CoefficientTensor, Explanation
+from mixtures.combination import Combination
+from mixtures.components import Components, Concatenated, Data
+from mixtures.information import Estimate
+from mixtures.semiring import Log, Max, Sample
+from mixtures.terms import Terms
+
+Evidence = Mapping[Hashable, Tensor]
+
+
+class Mixture(nn.Module):
+    """f(x) = sum over i of W[i] prod_j f_{j,i_j}(x_j), W `coefficients`, f_{j,i} `components`.
+
+    Rows x are (n, d, *event): floats with NaN for missing, integers or bool, arrays, tensors or data
+    frames, or with `observed=` (bool, same shape); or data encoded once by `mixture.encode(x)`. In every
+    query `leaves=` (n, d, max k_j) log-weights of components may stand in for x. Raises ValueError where
+    coefficients and components do not fit, and for values outside a family's domain.
+
+    >>> from mixtures import HMM
+    >>> from mixtures.components import Gaussian
+    >>> model = Mixture(HMM(3, 2, 2), Gaussian(3, 2))
+    >>> model.log_prob([[0.5, float("nan"), 1.0]]).shape
+    torch.Size([1])
+    """
+
+    def __init__(self, coefficients: CoefficientTensor, components: Components) -> None:
+        if not isinstance(coefficients, CoefficientTensor) or not isinstance(
+            components, Components
+        ):
+            raise ValueError(
+                f"expected Mixture(coefficients, components), got {type(coefficients).__name__} and "
+                f"{type(components).__name__}"
+            )
+        super().__init__()
+        _check_fit(coefficients, components)
+        self.coefficients = coefficients
+        self.components = components
+
+    # -- what it is ------------------------------------------------------------------------------
+
+    @property
+    def variables(self) -> int:
+        """d, the number of variables."""
+        return self.coefficients.variables
+
+    @property
+    def names(self) -> Sequence[str] | None:
+        """What the columns are called, if anything."""
+        return self.components.names
+
+    @property
+    def num_parameters(self) -> int:
+        """Free numbers in tables and components; ties count once."""
+        return self.coefficients.num_parameters + self.components.num_parameters
+
+    @property
+    def dimension(self) -> int:
+        """Identifiable numbers: the dimension of W and the free numbers of the components."""
+        return self.coefficients.dimension + self.components.num_parameters
+
+    def extra_repr(self) -> str:
+        """The line that torch prints of a module."""
+        return f"{self.variables} variables, {self.num_parameters} parameters"
+
+    # -- densities -------------------------------------------------------------------------------
+
+    def encode(self, x: Any, observed: Any = None) -> Data:
+        """Rows checked and encoded once, to be used in many queries."""
+        return self.components.encode(x, observed)
+
+    def log_prob(
+        self,
+        x: Any = None,
+        *,
+        observed: Any = None,
+        leaves: Tensor | None = None,
+        evidence: Evidence | None = None,
+    ) -> Tensor:
+        """log f(x), (n,); missing values are summed out. Differentiable in all parameters.
+
+        A row that no component supports gets -inf. Costs one upward pass.
+        """
+        parameters = any(p.requires_grad for p in self.parameters()) or leaves is not None
+        if torch.is_grad_enabled() and parameters:
+            if leaves is None:
+                leaves = self.components.log_prob(self.encode(x, observed))
+            return self.coefficients.contract(leaves, evidence=evidence)
+        source = self._source(x, observed, leaves, evidence)
+        found = engine.contract(self.coefficients.circuit, self.coefficients.arrays, source, Log())
+        if bool(found.isnan().any()):
+            raise ValueError(f"the density is NaN in {name_rows(found.isnan())}")
+        return found
+
+    def score(self, x: Any = None, *, observed: Any = None, leaves: Tensor | None = None) -> float:
+        """The mean of log f(x) over the rows."""
+        with torch.no_grad():
+            found = self.log_prob(x, observed=observed, leaves=leaves)
+        if len(found) == 0:
+            raise ValueError("expected at least one row to score, got none")
+        return float(found.double().mean())
+
+    def log_prob_box(self, low: Any, high: Any) -> Tensor:
+        """log P(low < x <= high), (n,): bounds (n, d) or (d,), NaN leaves an end free.
+
+        For families on whole numbers both ends are included.
+        """
+        return self.coefficients.contract(self.components.log_prob_box(low, high))
+
+    # -- posteriors ------------------------------------------------------------------------------
+
+    def posterior(
+        self,
+        x: Any = None,
+        *,
+        observed: Any = None,
+        leaves: Tensor | None = None,
+        evidence: Evidence | None = None,
+    ) -> Tensor:
+        """P(i_j = i | x) for each variable, (n, d, max k_j), of missing variables too."""
+        chunks = self.sweep(x, observed=observed, leaves=leaves, evidence=evidence)
+        parts = [chunk.inputs.permute(2, 0, 1) for chunk in chunks]
+        like = self.coefficients
+        empty = torch.empty(
+            (0, like.variables, max(like.shape)), dtype=like.dtype, device=like.device
+        )
+        return torch.cat([empty, *parts])
+
+    def states(
+        self,
+        x: Any = None,
+        *,
+        how: str = "posterior",
+        observed: Any = None,
+        leaves: Tensor | None = None,
+        evidence: Evidence | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Any:
+        """Latent states given x: {latent: (n, r)} posteriors, or {latent: (n,)} states.
+
+        how: "posterior" (smoothing), "best" (the best joint explanation, Viterbi) or "sample" (a joint
+        draw). Of an HMM stacked: (n, d, r) or (n, d). Raises ValueError naming rows of probability zero.
+        """
+        if how == "posterior":
+            found = self._posterior_states(x, observed, leaves, evidence)
+        elif how in ("best", "sample"):
+            ring = Max() if how == "best" else Sample(generator)
+            found = self._choose(x, observed, leaves, evidence, ring).states
+        else:
+            raise ValueError(f"how must be 'posterior', 'best' or 'sample', got {how!r}")
+        return chains.stacked(self.coefficients, found)
+
+    def explain(
+        self,
+        x: Any = None,
+        *,
+        observed: Any = None,
+        leaves: Tensor | None = None,
+        evidence: Evidence | None = None,
+    ) -> Explanation:
+        """The best joint (states, components) of this representation, and its log-weight."""
+        return self._choose(x, observed, leaves, evidence, Max())
+
+    def complete(
+        self,
+        x: Any = None,
+        *,
+        how: str = "sample",
+        observed: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """The rows (n, d, *event) with missing entries filled in; observed entries stay as they are.
+
+        how: "sample" draws them from their joint posterior, "mean" takes posterior means.
+        """
+        data = self.encode(x, observed)
+        if how == "sample":
+            chosen = self._choose(data, None, None, None, Sample(generator)).components
+            return self.components.complete(chosen, data, generator)
+        if how != "mean":
+            raise ValueError(f"how must be 'sample' or 'mean', got {how!r}")
+        return moments.fill(data, self.posterior(data), self.components)
+
+    # -- draws -----------------------------------------------------------------------------------
+
+    def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
+        """n exact draws (n, d, *event)."""
+        chosen = self.coefficients.sample(n, generator=generator)
+        return self.components.sample(chosen, generator)
+
+    # -- smaller mixtures ------------------------------------------------------------------------
+
+    def marginal(self, variables: Sequence[int]) -> Mixture:
+        """The mixture of some variables, renumbered in the order given."""
+        coefficients = restrict.marginal(self.coefficients, variables)
+        return Mixture(coefficients, self.components.select(variables))
+
+    def condition(self, x: Any, observed: Any = None) -> Mixture:
+        """The mixture of the variables that are missing in the single row x (d, *event), given the others.
+
+        Raises ValueError where nothing is missing, or where the row has probability zero.
+        """
+        data = self._one_row(x, observed)
+        seen = data.any_observed
+        free = [] if seen is None else (~seen[:, 0]).nonzero().flatten().tolist()
+        if not free:
+            raise ValueError(
+                "every variable is observed, so nothing is left; log_prob gives its value"
+            )
+        if data.observed is not None and data.observed.ndim > 2:
+            self._check_whole(data)
+        with torch.no_grad():
+            leaves = self.components.log_prob(data)[0]
+            if not bool(self.coefficients.contract(leaves) > -torch.inf):
+                raise ValueError("the row has probability zero: there is nothing to condition on")
+        coefficients = restrict.condition(self.coefficients, leaves, free)
+        return Mixture(coefficients, self.components.select(free))
+
+    def of_length(self, variables: int) -> Mixture:
+        """The mixture of `variables` variables with the same shared tables and components, as a copy.
+
+        Raises ValueError unless tables and components are shared.
+        """
+        coefficients = chains.of_length(self.coefficients, variables)
+        return Mixture(coefficients, self.components.of_length(variables))
+
+    def __rmul__(self, weight: float) -> Terms[Mixture]:
+        return Terms([(weight, self)], mix)
+
+    __mul__ = __rmul__
+
+    # -- sequences -------------------------------------------------------------------------------
+
+    def filter(self, x: Any, *, observed: Any = None) -> Tensor:
+        """Of an HMM: P(z_t | x_1, .., x_t), (n, d, r), in time linear in d."""
+        return chains.filtered(self.coefficients, self._source(x, observed, None, None))
+
+    def forecast(
+        self,
+        x: Any,
+        steps: int,
+        n: int,
+        *,
+        observed: Any = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Of an HMM with shared tables: n draws of the next steps of every row, (n, rows, steps, *event)."""
+        longer = self.of_length(self.variables + chains.at_least_one(steps, "steps"))
+        data = chains.lengthened(self.encode(x, observed), steps)
+        draws = [
+            longer.complete(data, generator=generator)[:, self.variables :]
+            for _ in range(chains.at_least_one(n, "n"))
+        ]
+        return torch.stack(draws)
+
+    # -- moments and information -----------------------------------------------------------------
+
+    def mean(self) -> Tensor:
+        """E[x], (d, *event)."""
+        return moments.mean(self.coefficients, self.components)
+
+    def covariance(self) -> Tensor:
+        """Cov(x), (d, d), or (d e, d e) for vectors of e entries."""
+        return moments.covariance(self.coefficients, self.components)
+
+    def expectation(self, functions: Mapping[int, Any]) -> Tensor:
+        """E[prod_j g_j(x_j)] for {variable: g_j}; variables without a function count as g = 1.
+
+        A function takes a tensor of values and returns one of the same shape; a tensor (k_j,) in its
+        place gives E[g_j | component] itself.
+        """
+        leaves = self.components.expectation(functions)
+        from mixtures.semiring import Linear
+
+        return self.coefficients.contract(leaves, Linear())
+
+    def entropy(
+        self, *, samples: int = 10_000, generator: torch.Generator | None = None
+    ) -> Estimate:
+        """- E[log f(x)]: exact where all rows can be listed, else Monte Carlo with a standard error."""
+        return information.entropy(self, samples, generator)
+
+    def kl(
+        self, other: Mixture, *, samples: int = 10_000, generator: torch.Generator | None = None
+    ) -> Estimate:
+        """E[log f(x) - log g(x)] under f: exact where all rows can be listed, else Monte Carlo."""
+        return information.kl(self, other, samples, generator)
+
+    def inner(self, other: Mixture) -> Tensor:
+        """The integral of f g, exactly, from the components' Gram matrices."""
+        gram = self.components.inner(other.components)
+        return information.inner(self.coefficients, other.coefficients, gram)
+
+    def aic(self, x: Any) -> float:
+        """2 dimension - 2 log-likelihood."""
+        data = self.encode(x)
+        return 2 * self.dimension - 2 * self.score(data) * len(data)
+
+    def bic(self, x: Any) -> float:
+        """dimension log n - 2 log-likelihood."""
+        data = self.encode(x)
+        size = torch.log(torch.tensor(float(len(data)), dtype=torch.float64))
+        return float(size) * self.dimension - 2 * self.score(data) * len(data)
+
+    # -- for the library -------------------------------------------------------------------------
+
+    def sweep(
+        self,
+        x: Any = None,
+        *,
+        observed: Any = None,
+        leaves: Tensor | None = None,
+        evidence: Evidence | None = None,
+        row_weights: Tensor | None = None,
+        counts: Sequence[Tensor] | None = None,
+        keep_states: bool = False,
+    ) -> Iterator[engine.Chunk]:
+        """Posteriors chunk by chunk, without a tape; adds expected counts of the tables to `counts`.
+
+        Raises ValueError naming rows of probability zero.
+        """
+        source = self._source(x, observed, leaves, evidence)
+        with torch.no_grad():
+            for chunk in engine.sweep(
+                self.coefficients.circuit,
+                self.coefficients.arrays,
+                source,
+                row_weights=row_weights,
+                counts=counts,
+                keep_states=keep_states,
+            ):
+                check_possible(chunk)
+                yield chunk
+
+    def _source(
+        self, x: Any, observed: Any, leaves: Tensor | None, evidence: Evidence | None
+    ) -> engine.Source:
+        if (x is None) == (leaves is None):
+            raise ValueError("expected either rows x or leaves=, not both")
+        if leaves is not None:
+            flat, batch = as_leaves(self.coefficients, leaves, Log())
+            if len(batch) != 1:
+                raise ValueError(f"leaves must have shape (n, d, max k), got {tuple(leaves.shape)}")
+            return engine.from_tensor(flat, checked_evidence(self.coefficients, evidence, batch))
+        data = self.encode(x, observed)
+        logs = checked_evidence(self.coefficients, evidence, (len(data),))
+        return engine.Source(len(data), self._reader(data), _observer(data), logs)
+
+    def _reader(self, data: Data) -> Any:
+        def read(start: int, stop: int) -> Tensor:
+            with torch.no_grad():
+                return self.components.log_prob_encoded(data.rows(slice(start, stop)))
+
+        return read
+
+    def _choose(
+        self,
+        x: Any,
+        observed: Any,
+        leaves: Tensor | None,
+        evidence: Evidence | None,
+        ring: Log,
+    ) -> Explanation:
+        source = self._source(x, observed, leaves, evidence)
+        return self.coefficients.chosen(source, ring)
+
+    def _posterior_states(
+        self, x: Any, observed: Any, leaves: Tensor | None, evidence: Evidence | None
+    ) -> dict[Hashable, Tensor]:
+        chunks = list(
+            self.sweep(x, observed=observed, leaves=leaves, evidence=evidence, keep_states=True)
+        )
+        sizes = {name: self.coefficients.num_states(name) for name in self.coefficients.latents}
+        like = self.coefficients
+        return {
+            name: torch.cat(
+                [torch.empty((0, r), dtype=like.dtype, device=like.device)]
+                + [chunk.states[name].mT for chunk in chunks]
+            )
+            for name, r in sizes.items()
+        }
+
+    def _one_row(self, x: Any, observed: Any) -> Data:
+        shape = (self.variables, *self.components.event)
+        row = x if isinstance(x, Tensor) else torch.as_tensor(x)
+        if tuple(row.shape) != shape:
+            raise ValueError(f"expected one row of shape {shape}, got {tuple(row.shape)}")
+        seen = None if observed is None else torch.as_tensor(observed)[None]
+        return self.encode(row[None], seen)
+
+    def _check_whole(self, data: Data) -> None:
+        seen = data.observed
+        assert seen is not None
+        flat = seen.flatten(2)
+        partly = flat.any(-1) & ~flat.all(-1)
+        if bool(partly.any()):
+            raise ValueError(
+                f"variable {int(partly.nonzero()[0, 0])} is observed in part: only whole variables can "
+                f"be conditioned on"
+            )
+
+    def _replace(self, coefficients: CoefficientTensor) -> Self:
+        """The same components under other coefficients."""
+        return type(self)(coefficients, self.components)
+
+
+def mix(weights: Sequence[float], parts: Sequence[Mixture]) -> Mixture:
+    """sum over m of weights[m] parts[m]: components side by side, or shared if they are one object."""
+    first = parts[0].components
+    tensors = [part.coefficients for part in parts]
+    if all(part.components is first for part in parts):
+        return Mixture(Combination(weights, tensors), first)
+    components = Concatenated([part.components for part in parts])
+    return Mixture(Combination(weights, tensors, side_by_side=True), components)
+
+
+def check_possible(chunk: engine.Chunk) -> None:
+    """Raise where a row has probability zero (or NaN): it has no posterior."""
+    bad = ~(chunk.log_value > -torch.inf)
+    if bool(bad.any()):
+        rows = name_rows(bad, chunk.start)
+        raise ValueError(f"probability zero, so there is no posterior, in {rows}")
+
+
+def _observer(data: Data) -> Any:
+    seen = data.any_observed
+
+    def observed(start: int, stop: int) -> Tensor | None:
+        return None if seen is None else seen[:, start:stop]
+
+    return observed
+
+
+def _check_fit(coefficients: CoefficientTensor, components: Components) -> None:
+    if coefficients.variables != components.variables:
+        raise ValueError(
+            f"the coefficients have {coefficients.variables} variables, the components "
+            f"{components.variables}"
+        )
+    if tuple(coefficients.shape) != tuple(components.shape):
+        wrong = [
+            j
+            for j, (k, own) in enumerate(zip(coefficients.shape, components.shape, strict=True))
+            if k != own
+        ]
+        j = wrong[0]
+        raise ValueError(
+            f"the coefficients expect {coefficients.shape[j]} components of variable {j}, got "
+            f"{components.shape[j]}"
+        )
+    if (coefficients.dtype, coefficients.device) != (components.dtype, components.device):
+        raise ValueError(
+            f"coefficients are {coefficients.dtype} on {coefficients.device}, components "
+            f"{components.dtype} on {components.device}; cast one of them with .to()"
+        )
