@@ -30,8 +30,8 @@ class Geometric(Family):
         return nn.functional.logsigmoid(log_odds) + x * nn.functional.logsigmoid(-log_odds)
 
     def _sample(self, indices, generator) -> Tensor:
-        p = self._pick(self.log_odds.sigmoid(), indices)
-        return torch.empty_like(p).geometric_(p.mean(), generator=generator).long() - 1
+        rate = -nn.functional.logsigmoid(-self._pick(self.log_odds, indices))
+        return (torch.empty_like(rate).exponential_(generator=generator) / rate).floor().long()
 
     def _inside(self, x: Tensor) -> Tensor:
         return whole(x) & (x >= 0)
@@ -63,6 +63,9 @@ def test_a_family_of_one_s_own_has_everything_the_others_have():
     components.maximise(components.statistics(data, torch.ones(3, 2, 2)))
     assert components.log_odds[2].sigmoid().tolist() == pytest.approx([2.01 / 4.02] * 2)
     assert components.num_parameters == 5
+    draws = components.sample(torch.ones(4000, 3).long() * torch.tensor([1, 0, 1]), generator)
+    p = components.log_odds.sigmoid()[[0, 1, 2], [1, 0, 1]].detach()
+    torch.testing.assert_close(draws.double().mean(0), (1 - p) / p, rtol=0.1, atol=0.05)
     again = Components.from_config(components.config())
     again.load_state_dict(components.state_dict())
     assert torch.equal(again.log_prob(x), components.log_prob(x))
