@@ -17,12 +17,12 @@ from oracle import (
     Tables,
     bond_sizes,
     children_of,
-    joint_column,
     log_sum,
     row,
     shares,
     top,
     tree_sizes,
+    unit,
 )
 
 
@@ -43,18 +43,21 @@ class Joint(NamedTuple):
 
 
 def tree_joint(parents: Mapping[Node, Node], root: Node, d: int, tables: Tables) -> Joint:
-    """Every choice of latent states and components of a latent tree model (see `tree_tensor`)."""
+    """Every choice of latent states and components of a latent tree model (see `tree_tensor`).
+
+    The choices are listed from the root down; one of weight zero is left out as soon as it is made.
+    """
     sizes = tree_sizes(parents, root, tables)
-    found = []
-    for values in itertools.product(*(range(size) for size in sizes.values())):
-        chosen = dict(zip(sizes, values, strict=True))
-        rows = {node: row(node, parents, chosen, sizes, tables) for node in sizes}
-        weight = math.prod(rows[node][chosen[node]] for node in sizes)
-        above = {node: 0 if node == root else chosen[parents[node]] for node in sizes}
-        uses = tuple((node, above[node], chosen[node]) for node in sizes if node in tables)
-        states = {node: state for node, state in chosen.items() if node not in range(d)}
-        found.append(Assignment(weight, states, tuple(chosen[j] for j in range(d)), uses))
-    return Joint([a for a in found if a.weight > 0], _scopes(children_of(parents), root))
+    found = [Assignment(1, {}, (), ())]
+    for node in sizes:
+        grown = []
+        for weight, chosen, _, uses in found:
+            above = chosen.get(parents.get(node), 0)
+            for state, value in enumerate(row(node, parents, chosen, sizes, tables)):
+                used = ((node, above, state),) if node in tables else ()
+                grown.append(Assignment(weight * value, chosen | {node: state}, (), uses + used))
+        found = [assignment for assignment in grown if assignment.weight > 0]
+    return Joint([_parted(a, d) for a in found], _scopes(children_of(parents), root))
 
 
 def ht_joint(
@@ -64,21 +67,33 @@ def ht_joint(
     tables: Tables,
     components: Sequence[int] | None = None,
 ) -> Joint:
-    """Every choice of bonds and components of a hierarchical Tucker model (see `ht_tensor`)."""
+    """Every choice of bonds and components of a hierarchical Tucker model (see `ht_tensor`).
+
+    A node's table says, given its bond, in which bonds its children are; so from the root down.
+    """
     sizes = bond_sizes(children, root, d, tables, components)
-    counts = [tables[j].shape[1] if j in tables else sizes[j] for j in range(d)]
-    found = []
-    for values in itertools.product(*(range(size) for size in [*sizes.values(), *counts])):
-        bond, chosen = dict(zip(sizes, values, strict=False)), values[len(sizes) :]
-        if any(chosen[j] != bond[j] for j in range(d) if j not in tables):
-            continue
-        column = {v: joint_column(children[v], bond, sizes) for v in sizes if v not in range(d)}
-        column |= dict(enumerate(chosen))
-        uses = tuple((node, bond[node], column[node]) for node in sizes if node in tables)
-        weight = math.prod(tables[node][row][column] for node, row, column in uses)
-        states = {node: state for node, state in bond.items() if node != root}
-        found.append(Assignment(weight, states, chosen, uses))
-    return Joint([a for a in found if a.weight > 0], _scopes(children, root))
+    found = [Assignment(1, {root: 0}, (), ())]
+    for node in sizes:
+        grown = []
+        for weight, bond, _, uses in found:
+            line = tables[node][bond[node]] if node in tables else unit(sizes[node], bond[node])
+            for column, value in enumerate(line):
+                below = _bonds_of(children.get(node, ()), column, sizes)
+                chosen = bond | below if node in children else bond | {("component", node): column}
+                used = ((node, bond[node], column),) if node in tables else ()
+                grown.append(Assignment(weight * value, chosen, (), uses + used))
+        found = [assignment for assignment in grown if assignment.weight > 0]
+    bonds = [v for v in sizes if v != root]
+    assignments = [
+        Assignment(
+            a.weight,
+            {v: a.states[v] for v in bonds},
+            tuple(a.states["component", j] for j in range(d)),
+            a.uses,
+        )
+        for a in found
+    ]
+    return Joint(assignments, _scopes(children, root))
 
 
 def spn_joint(graph: Any) -> Joint:
@@ -173,6 +188,20 @@ def count_table(counts: Mapping[tuple, float], node: Node, shape: Sequence[int])
 
 
 # ---------------------------------------------------------------- weights, tallies, scopes
+
+
+def _parted(assignment: Assignment, d: int) -> Assignment:
+    """States of latents and components of variables, which are the nodes 0..d-1."""
+    chosen = assignment.states
+    states = {node: state for node, state in chosen.items() if node not in range(d)}
+    components = tuple(chosen[j] for j in range(d))
+    return assignment._replace(states=states, components=components)
+
+
+def _bonds_of(below: Sequence[Node], column: int, sizes: Mapping[Node, int]) -> dict[Node, int]:
+    """The bonds of the children that a column stands for, the last child's running fastest."""
+    places = np.unravel_index(column, [sizes[child] for child in below]) if below else ()
+    return dict(zip(below, map(int, places), strict=True))
 
 
 def _joint_logs(joint: Joint, logs: Sequence, evidence: Evidence | None) -> np.ndarray:
