@@ -202,6 +202,29 @@ def test_a_product_is_evaluated_in_blocks(monkeypatch):
     torch.testing.assert_close(product.statistics(data, mass)["count"], sums["count"])
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_products_of_symbols_are_matrix_products_of_features(shared, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    entries = Categorical(4 if shared else 12, 3, 3, dtype=torch.float64, generator=generator)
+    product = Product(entries, (2, 2), variables=3 if shared else None)
+    x = rows(product, 9)
+    data = product.encode(x, torch.rand(x.shape, generator=generator) < 0.7)
+    mass = weights(product, 9)
+    values, sums = product.log_prob(data), product.statistics(data, mass)
+    monkeypatch.setattr(Categorical, "_natural", lambda self: None)
+    torch.testing.assert_close(product.log_prob(data), values)
+    product.maximise(sums)
+    learned = product.mean().clone()
+    product.maximise(product.statistics(data, mass))
+    torch.testing.assert_close(product.mean(), learned)
+
+
+def test_impossible_symbols_stay_impossible_in_products():
+    product = Product(Bernoulli.from_parameters([[0.0, 0.5]] * 2), 2)
+    values = product.log_prob(torch.tensor([[[0, 1]], [[0, 0]]]))[:, 0].exp()
+    torch.testing.assert_close(values, torch.tensor([[0.0, 0.25], [1.0, 0.25]]))
+
+
 def test_mixed_components_are_those_of_their_columns():
     mixed = build("Mixed")
     x = rows(mixed, 9)

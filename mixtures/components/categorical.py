@@ -22,6 +22,9 @@ from mixtures.tables import Table, check_rows, random_rows
 
 Self = TypeVar("Self", bound="Categorical")
 
+MOST_FEATURES = 8
+"""With more symbols looking up is faster than multiplying."""
+
 
 class Categorical(Family):
     """f(x) = p[x] for x = 0 .. categories - 1.
@@ -132,6 +135,17 @@ class Categorical(Family):
         count, weight = statistics["count"], statistics["weight"]
         statistics["count"] = tilted(count, weight, generator)
         self.maximise(statistics)
+
+    def _natural(self) -> Tensor | None:
+        logs = self.table.log_values
+        short = logs.shape[-1] <= MOST_FEATURES
+        return logs if short and bool(logs.isfinite().all()) else None
+
+    def _features(self, data: Data) -> Tensor:
+        symbols = torch.arange(self.table.logits.shape[-1], device=self.device)
+        features = self._filled(data).unsqueeze(-1) == symbols
+        seen = data.any_observed
+        return (features if seen is None else features & seen.unsqueeze(-1)).to(self.dtype)
 
     def _mean(self) -> Tensor:
         p = self.table.log_values.exp()

@@ -163,6 +163,20 @@ class Hooks(nn.Module, ABC):
     def _count(self) -> int:
         return sum(self._free(j) for j in range(1 if self.shared else self.variables))
 
+    # Hooks: families linear in features of x, which products evaluate as one matrix product --
+
+    def _natural(self) -> Tensor | None:
+        """Finite a (d or 1, k, s) with log f = <a, features of x>, or None if there are none.
+
+        The sums over rows of the features must be the statistic "count", and of each row the
+        features must add up to one, or to zero if it is missing.
+        """
+        return None
+
+    def _features(self, data: Data) -> Tensor:
+        """Features (d, n, s) in the components' dtype, zero where x is missing."""
+        raise ValueError(f"{type(self).__name__} is not linear in features")
+
     # Hooks: closed forms that not every family has -----------------------------------------
 
     def _mean(self) -> Tensor:

@@ -135,6 +135,9 @@ class Product(Components):
         return torch.cat(parts, -1)
 
     def _block(self, data: Data) -> Tensor:
+        natural = self.factor._natural()
+        if natural is not None:
+            return self._by_variable(natural) @ self._features_of(data).mT
         logs = self.factor.log_prob_encoded(self._flat_data(data))
         if self.pooled:
             return logs.sum(0).reshape(self.largest, self.variables, len(data)).transpose(0, 1)
@@ -143,10 +146,30 @@ class Product(Components):
     def _collect(self, data: Data, weights: Tensor) -> Statistics:
         total: Statistics = {}
         for block in self._blocks(len(data)):
-            part = data.rows(block)
-            sums = self.factor.statistics(self._flat_data(part), self._spread(weights[..., block]))
+            sums = self._block_sums(data.rows(block), weights[..., block])
             total = {name: total[name] + sums[name] for name in sums} if total else sums
         return total
+
+    def _block_sums(self, data: Data, weights: Tensor) -> Statistics:
+        if self.factor._natural() is None:
+            return self.factor.statistics(self._flat_data(data), self._spread(weights))
+        sums = weights @ self._features_of(data).double()
+        count = sums.unflatten(-1, (self._entries, -1)).transpose(1, 2)
+        count = count.sum(0) if self.pooled else count.flatten(0, 1)
+        return {"count": count, "weight": count.sum(-1)}
+
+    def _features_of(self, data: Data) -> Tensor:
+        """All features of all entries side by side, (d, n, e s)."""
+        features = self.factor._features(self._flat_data(data))
+        return torch.stack(
+            [self._vectors(each, len(data)).flatten(2) for each in features.unbind(-1)], -1
+        ).flatten(2)
+
+    def _by_variable(self, natural: Tensor) -> Tensor:
+        """Parameters of the entries (d e or e or 1, k, s) side by side, (d or 1, k, e s)."""
+        if len(natural) == 1:
+            natural = natural.expand(self._entries, *natural.shape[1:])
+        return self._by_entry(natural).transpose(1, 2).flatten(2)
 
     def _spread(self, weights: Tensor) -> Tensor:
         d, k, n = weights.shape
