@@ -6,6 +6,7 @@ from mixtures.errors import ConversionError, SizeError, StructureError
 from mixtures.hmm import HMM
 from mixtures.ht import HT, Diagonal
 from mixtures.ltm import LTM
+from mixtures.mixture import Mixture
 from mixtures.polynomial import inputs
 from mixtures.semiring import Linear, Log, Max, Modular, Sample, Semiring
 from mixtures.spn import SPN
@@ -28,6 +29,7 @@ __all__ = [
     "Linear",
     "Log",
     "Max",
+    "Mixture",
     "Modular",
     "Sample",
     "Semiring",

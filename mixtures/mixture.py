@@ -191,7 +191,8 @@ class Mixture(nn.Module):
             return self.components.complete(chosen, data, generator)
         if how != "mean":
             raise ValueError(f"how must be 'sample' or 'mean', got {how!r}")
-        return moments.fill(data, self.posterior(data), self.components)
+        with torch.no_grad():
+            return moments.fill(data, self.posterior(data), self.components)
 
     # -- draws -----------------------------------------------------------------------------------
 

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixtures import dense
+from mixtures.choices import component_sizes, positive
 from mixtures.coefficients import CoefficientTensor
 from mixtures.network import Network, from_networkx
 from mixtures.polynomial import Expression, to_network
+from mixtures.randomspn import random_network
 from mixtures.tables import Table
 
 
@@ -61,6 +63,32 @@ class SPN(CoefficientTensor):
         """From a graph: node attribute kind ("sum", "product", "input"), inputs with variable and component,
         edges below sums with weight. shape: (k_1, .., k_d), default the largest that occur."""
         return cls(from_networkx(graph, shape), dtype=dtype, device=device)
+
+    @classmethod
+    def random(
+        cls,
+        variables: int,
+        components: int | Sequence[int],
+        *,
+        depth: int = 3,
+        sums: int = 4,
+        repetitions: int = 4,
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> SPN:
+        """A random network (Peharz et al., UAI 2019): regions halved at random `depth` times, `sums`
+        sums in each, `repetitions` of it under one root.
+
+        >>> SPN.random(4, 2, depth=1, sums=2, repetitions=1).is_normalised()
+        True
+        """
+        shape = component_sizes(variables, components)
+        positive(sums, "sums"), positive(repetitions, "repetitions")
+        if depth < 0:
+            raise ValueError(f"depth must not be negative, got {depth}")
+        network = random_network(shape, depth, sums, repetitions, generator)
+        return cls(network, dtype=dtype, device=device)
 
     def to_networkx(self) -> networkx.DiGraph:
         """The network with its present weights; nodes are numbered, children first, the root last."""

@@ -83,6 +83,17 @@ class Table(nn.Module):
         self._support = None if bool(support.all()) else support
         self._mark_fresh()
 
+    @torch.no_grad()
+    def maximise(self, counts: Tensor, pseudo_count: float = 0.0) -> None:
+        """The M-step: rows in proportion to counts plus pseudo-counts; a row without mass stays.
+
+        Structural zeros get no pseudo-count and stay zero.
+        """
+        values = self.values
+        counts = counts + pseudo_count * (values > 0)
+        total = counts.sum(-1, keepdim=True)
+        self.set(torch.where(total > 0, counts / total, values.double()).to(values.dtype))
+
     def extra_repr(self) -> str:
         return " x ".join(str(size) for size in self.logits.shape)
 

@@ -1,0 +1,125 @@
+"""Expectation maximisation: expected counts, then count / count.sum(-1), for every model."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mixtures.components import Data
+from mixtures.mixture import Mixture
+from mixtures.tables import Table
+
+
+class Step(NamedTuple):
+    """Log-likelihood and log-prior per row, of the parameters a step began with."""
+
+    log_likelihood: float
+    log_prior: float
+
+    @property
+    def objective(self) -> float:
+        """What never falls: log-likelihood plus log-prior, per row."""
+        return self.log_likelihood + self.log_prior
+
+
+def em(
+    model: Mixture,
+    x: Any,
+    *,
+    observed: Any = None,
+    weights: Any = None,
+    evidence: Mapping[Hashable, Tensor] | None = None,
+    pseudo_count: float = 0.0,
+    frozen: Sequence[Table] = (),
+) -> Iterator[Step]:
+    """Full-batch EM, one step at a time, without end: each `next` is one E-step and one M-step.
+
+    weights: (n,) non-negative row weights. evidence: {latent: (n, r) log-weights} where states are
+    known. pseudo_count: Dirichlet(1 + pseudo_count) prior on every row of every table (structural
+    zeros stay zero); `frozen` tables keep their values. Log-likelihood + log-prior never falls. Rows of
+    probability zero raise ValueError. Memory for values does not grow with the number of rows.
+
+    >>> from mixtures import TMM, Mixture
+    >>> from mixtures.components import Bernoulli
+    >>> model = Mixture(TMM(2, 2, 2, emission=False), Bernoulli(2, 2))
+    >>> step = next(em(model, [[0, 1], [1, 1]]))
+    """
+    data = model.encode(x, observed)
+    row_weights = checked_weights(weights, len(data), model)
+    if not pseudo_count >= 0:
+        raise ValueError(f"pseudo_count must be non-negative, got {pseudo_count}")
+    total = float(row_weights.double().sum())
+    while True:
+        expected = expectations(model, data, row_weights, evidence)
+        prior = log_prior(model, pseudo_count)
+        maximise(model, expected, pseudo_count, frozen)
+        yield Step(expected.log_likelihood / total, prior / total)
+
+
+class Expectations(NamedTuple):
+    """What one pass over the rows yields: sums that add up over chunks and over machines."""
+
+    log_likelihood: float
+    counts: list[Tensor]
+    statistics: dict[str, Tensor]
+
+
+def expectations(
+    model: Mixture,
+    data: Data,
+    row_weights: Tensor,
+    evidence: Mapping[Hashable, Tensor] | None = None,
+) -> Expectations:
+    """The E-step: expected counts of every table and statistics of the components."""
+    counts = [
+        torch.zeros(array.shape, dtype=torch.float64, device=array.device)
+        for array in model.coefficients.arrays
+    ]
+    statistics: dict[str, Tensor] = {}
+    total = 0.0
+    for chunk in model.sweep(data, row_weights=row_weights, counts=counts, evidence=evidence):
+        rows = slice(chunk.start, chunk.stop)
+        found = model.components.statistics(data.rows(rows), chunk.inputs)
+        for name, value in found.items():
+            statistics[name] = statistics[name] + value if name in statistics else value
+        total += float((row_weights[rows].double() * chunk.log_value.double()).sum())
+    return Expectations(total, counts, statistics)
+
+
+def maximise(
+    model: Mixture, expected: Expectations, pseudo_count: float, frozen: Sequence[Table] = ()
+) -> None:
+    """The M-step."""
+    kept = {id(table) for table in frozen}
+    for table, count in zip(model.coefficients.tables, expected.counts, strict=True):
+        assert isinstance(table, Table)
+        if id(table) not in kept:
+            table.maximise(count, pseudo_count)
+    model.components.maximise(expected.statistics)
+
+
+def log_prior(model: Mixture, pseudo_count: float) -> float:
+    """The logarithm of the prior density of tables and components, up to a constant."""
+    total = float(model.components.log_prior().detach())
+    if pseudo_count:
+        for array in model.coefficients.arrays:
+            total += pseudo_count * float(array[array > 0].double().log().sum())
+    return total
+
+
+def checked_weights(weights: Any, rows: int, model: Mixture) -> Tensor:
+    """Row weights (n,), ones by default; ValueError unless finite, non-negative and not all zero."""
+    like = model.coefficients
+    if rows == 0:
+        raise ValueError("expected at least one row to learn from, got none")
+    if weights is None:
+        return torch.ones(rows, dtype=like.dtype, device=like.device)
+    weights = torch.as_tensor(weights, dtype=like.dtype, device=like.device)
+    if weights.shape != (rows,):
+        raise ValueError(f"expected weights of shape ({rows},), got {tuple(weights.shape)}")
+    if not bool(((weights >= 0) & weights.isfinite()).all()) or not bool(weights.sum() > 0):
+        raise ValueError("weights must be finite, non-negative and not all zero")
+    return weights
