@@ -272,7 +272,7 @@ class CoefficientTensor(nn.Module, ABC):
         logs = checked_evidence(self, evidence, batch)
         flat = self.chosen(_source(leaves, logs), ring)
         return Explanation(
-            flat.components.reshape(*batch, -1),
+            flat.components.reshape(*batch, self.variables),
             {name: states.reshape(batch) for name, states in flat.states.items()},
             flat.log_weight.reshape(batch),
         )

@@ -36,8 +36,11 @@ class Semiring(ABC):
         """The product of factors, each (N, w, B) or broadcastable to it."""
 
     @abstractmethod
-    def mix(self, weights: Weights, inside: Tensor) -> Tensor:
-        """sum over c of weights[n, p, c] inside[n, c, b], shape (N, P, B)."""
+    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
+        """sum over c of weights[n, p, c] inside[n, c, b], shape (N, P, B).
+
+        A ring that renormalises its values does so now if `settle`.
+        """
 
     def evidence(self, logs: Tensor) -> Tensor:
         """Log-weights of latent states in this semiring's representation."""
@@ -53,7 +56,7 @@ class Linear(Semiring):
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         return reduce_product(factors)
 
-    def mix(self, weights: Weights, inside: Tensor) -> Tensor:
+    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
         return torch.bmm(weights.values, inside)
 
     def share(
@@ -108,7 +111,7 @@ class Log(Semiring):
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         return reduce_sum(factors)
 
-    def mix(self, weights: Weights, inside: Tensor) -> Tensor:
+    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
         top = finite_top(inside)
         sums = torch.bmm(weights.values, (inside - top).exp_())
         limit = smallest_safe(inside)
@@ -172,7 +175,7 @@ class Log(Semiring):
 class Max(Log):
     """Logarithms with max for +: best joint explanations; ties go to one of the best."""
 
-    def mix(self, weights: Weights, inside: Tensor) -> Tensor:
+    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
         logs = weights.logs
         best = logs[:, :, 0, None] + inside[:, None, 0]
         for state in range(1, inside.shape[1]):
@@ -227,7 +230,7 @@ class Modular(Semiring):
             result = result * factor % self.p
         return result
 
-    def mix(self, weights: Weights, inside: Tensor) -> Tensor:
+    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
         return modular_bmm(weights.values, inside, self.p)
 
     def evidence(self, logs: Tensor) -> Tensor:
@@ -241,7 +244,7 @@ class Modular(Semiring):
 
 def reduce_product(factors: Sequence[Tensor]) -> Tensor:
     """The product of tensors; many factors of one shape are reduced along a stacked axis."""
-    if len(factors) > MANY:
+    if len(factors) > MANY and _of_one_shape(factors):
         return torch.stack(list(factors)).prod(0)
     result = factors[0]
     for factor in factors[1:]:
@@ -249,9 +252,14 @@ def reduce_product(factors: Sequence[Tensor]) -> Tensor:
     return result
 
 
+def _of_one_shape(factors: Sequence[Tensor]) -> bool:
+    """Whether factors can be stacked; those of an outer product only broadcast to one shape."""
+    return all(factor.shape == factors[0].shape for factor in factors)
+
+
 def reduce_sum(factors: Sequence[Tensor]) -> Tensor:
     """The sum of tensors; -inf stays -inf."""
-    if len(factors) > MANY:
+    if len(factors) > MANY and _of_one_shape(factors):
         return torch.stack(list(factors)).sum(0)
     result = factors[0]
     for factor in factors[1:]:
