@@ -100,6 +100,7 @@ def _tied_train(g: torch.Generator, t: torch.dtype) -> HT:
     )
 
 
+PORTS = inputs(4, [2, 1, 3, 2])
 HIDDEN = {4: 2, 5: 3, 6: 1, 7: 2}
 BONDS = {0: 2, 1: 3, 2: 1, 3: 2, 4: 3, 5: 2}
 SPINE = Tree({"a": ("b",), "b": ("c", 0), "c": ("e",), "e": (1, 2)})
@@ -158,6 +159,7 @@ TREES: dict[str, Build] = {
     "HT balanced": lambda g, t: HT(Tree.balanced(4), 2, 2, generator=g, dtype=t),
     "HT train": lambda g, t: HT(Tree.caterpillar(4), [2, 3, 2, 1], 2, generator=g, dtype=t),
     "HT star": lambda g, t: HT(Tree.star(3), 2, 2, generator=g, dtype=t),
+    "HT wide star": lambda g, t: HT(Tree.star(6), [2, 1, 2, 1, 1, 2], 2, generator=g, dtype=t),
     "HT unequal": lambda g, t: HT(Tree.balanced(4), [2, 3, 1, 2], BONDS, generator=g, dtype=t),
     "HT of one variable": lambda g, t: HT(Tree.star(1), 3, 2, generator=g, dtype=t),
     "HT latent class": lambda g, t: HT(
@@ -233,11 +235,6 @@ def _wide(g: torch.Generator) -> Expression:
     return mixed(g, [few * some, few * a[2][3], *(pair * some for pair in pairs)])
 
 
-def _product() -> Expression:
-    a = inputs(4, [2, 1, 3, 2])
-    return a[0][1] * a[1][0] * a[2][2] * a[3][0]
-
-
 def _dense(g: torch.Generator, t: torch.dtype, shape: tuple[int, ...], zeros: float = 0.0) -> Dense:
     return Dense(rows(g, t, int(torch.tensor(shape).prod()), zeros=zeros).reshape(shape))
 
@@ -263,11 +260,12 @@ NETWORKS: dict[str, Build] = {
     "SPN random": lambda g, t: SPN(random_network(g, 4), dtype=t),
     "SPN random with zeros": lambda g, t: SPN(random_network(g, 4, zeros=0.3), dtype=t),
     "SPN wide": lambda g, t: SPN(_wide(g), dtype=t),
-    "SPN product": lambda g, t: SPN(_product(), dtype=t),
+    "SPN product": lambda g, t: SPN(PORTS[0][1] * PORTS[1][0] * PORTS[2][2] * PORTS[3][0], dtype=t),
     "SPN of one variable": lambda g, t: SPN(mixed(g, inputs(1, 3)[0]), dtype=t),
     "SPN input": lambda g, t: SPN(inputs(1, 2)[0][1], dtype=t),
     "Dense": lambda g, t: _dense(g, t, (2, 3, 2)),
     "Dense with zeros": lambda g, t: _dense(g, t, (3, 1, 2, 2), zeros=0.4),
+    "Dense of six variables": lambda g, t: _dense(g, t, (2, 1, 3, 2, 1, 2)),
     "Dense of one variable": lambda g, t: _dense(g, t, (4,)),
     "Combination": lambda g, t: (
         0.3 * LTM(Tree.star(3), 2, 2, generator=g, dtype=t)
@@ -275,6 +273,11 @@ NETWORKS: dict[str, Build] = {
     ),
     "Combination nested": _nested,
     "Combination sharing tables": _sharing,
+    "Combination side by side": lambda g, t: Combination(
+        [0.25, 0.75],
+        [HMM(3, [2, 3, 1], 2, generator=g, dtype=t), _polynomial(t)],
+        side_by_side=True,
+    ),
     "Combination with a weight of zero": lambda g, t: Combination(
         [0.0, 1.0], [_dense(g, t, (2, 3)), TMM(2, [2, 3], 2, generator=g, dtype=t)]
     ),
