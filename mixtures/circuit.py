@@ -189,6 +189,18 @@ class Circuit:
         return numpy.unique(rows).size == rows.size
 
     @cached_property
+    def is_multilinear_tree(self) -> bool:
+        """A tree whose every layer mixes, with few factors each: what mantissas serve."""
+        return self.is_tree and all(
+            layer.table is not None and len(layer.widths) <= 8 for layer in self.layers
+        )
+
+    def existing(self, device: torch.device) -> Tensor:
+        """(d, max k) bool: which columns of the leaves exist."""
+        sizes = torch.as_tensor(self.inputs, device=device)
+        return torch.arange(max(self.inputs), device=device) < sizes[:, None]
+
+    @cached_property
     def input_rows(self) -> int:
         return sum(self.inputs)
 

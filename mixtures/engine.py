@@ -13,8 +13,10 @@ from mixtures.circuit import Circuit
 from mixtures.passes import (
     Choices,
     Evidence,
+    LayerWeights,
     Shares,
     Stacks,
+    Values,
     anything_observed,
     downward,
     factors_at,
@@ -23,6 +25,7 @@ from mixtures.passes import (
     read_children,
     upward,
 )
+from mixtures.scaled import Scaled, safe_limit
 from mixtures.semiring import Linear, Log, Semiring
 
 STEP_ELEMENTS = (
@@ -78,17 +81,53 @@ def chunks(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
 def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -> Tensor:
     """The value of the circuit for every row, (n,)."""
     weights = layer_weights(circuit, stacks)
+    safe = safe_limit(circuit, stacks) if type(ring) is Log else None
     found = [
-        upward(
-            circuit,
-            weights,
-            ring,
-            buffer_rows(circuit, source.read(start, stop)),
-            located(circuit, source.evidence, ring, start, stop),
-        ).root.clone()
+        _up(circuit, weights, source, ring, start, stop, safe).value
         for start, stop in chunks(circuit, source.rows)
     ]
     return torch.cat(found) if found else source.read(0, 0).new_empty(0)
+
+
+@dataclass(eq=False)
+class _Upward:
+    """The values of one chunk, and the values anew of the rows for which mantissas do not do."""
+
+    values: Values
+    value: Tensor  # (B,)
+    again: Values | None = None
+    rows: Tensor | None = None  # which rows `again` is about
+
+
+def _up(
+    circuit: Circuit,
+    weights: LayerWeights,
+    source: Source,
+    ring: Semiring,
+    start: int,
+    stop: int,
+    safe: float | None,
+) -> _Upward:
+    """One upward pass over rows start..stop-1; in mantissas where `safe` says from where they are right."""
+    leaves = source.read(start, stop)
+    if safe is None:
+        evidence = located(circuit, source.evidence, ring, start, stop)
+        values = upward(circuit, weights, ring, buffer_rows(circuit, leaves), evidence)
+        return _Upward(values, values.root.clone())
+    scaled = Scaled(safe, leaves)
+    evidence = located(circuit, source.evidence, scaled, start, stop)
+    inputs = buffer_rows(circuit, scaled.inputs(circuit, leaves))
+    values = upward(circuit, weights, scaled, inputs, evidence)
+    value = values.root.double().log().add_(scaled.scale).to(leaves.dtype)
+    suspect = scaled.suspect
+    if not bool(suspect.any()):
+        return _Upward(values, value)
+    rows = suspect.nonzero().flatten()
+    scaled.neutralise(values.buffer)
+    evidence = located(circuit, source.evidence, ring, start, stop, rows)
+    inputs = buffer_rows(circuit, leaves.index_select(-1, rows))
+    again = upward(circuit, weights, ring, inputs, evidence)
+    return _Upward(values, value.index_copy(0, rows, again.root), again, rows)
 
 
 def sweep(
@@ -107,24 +146,38 @@ def sweep(
     """
     ring = Log() if ring is None else ring
     weights = layer_weights(circuit, stacks)
+    safe = safe_limit(circuit, stacks) if type(ring) is Log else None
     for start, stop in chunks(circuit, source.rows):
-        leaves = source.read(start, stop)
-        evidence = located(circuit, source.evidence, ring, start, stop)
-        values = upward(circuit, weights, ring, buffer_rows(circuit, leaves), evidence)
-        root = torch.ones_like(values.root) if row_weights is None else row_weights[start:stop]
+        up = _up(circuit, weights, source, ring, start, stop, safe)
+        root = torch.ones_like(up.value) if row_weights is None else row_weights[start:stop]
         if ring.logarithmic:
-            root = root.where(values.root > -torch.inf, 0)
+            root = root.where(up.value > -torch.inf, 0)
         observed = source.observed(start, stop)
         below = None if observed is None else anything_observed(circuit, observed)
-        shares = Shares(values, root, counts=counts, observed=below, keep_states=keep_states)
-        downward(values, shares)
-        yield Chunk(
-            start,
-            stop,
-            values.root.clone(),
-            leaf_columns(circuit, shares.inputs(circuit)),
-            named(circuit, shares.states or {}),
-        )
+        first = root if up.rows is None else root.index_fill(0, up.rows, 0)
+        inputs, states = _down(up.values, first, counts, below, keep_states)
+        if up.again is not None and up.rows is not None:
+            if below is not None:
+                below = below.index_select(1, up.rows)
+            more, more_states = _down(up.again, root[up.rows], counts, below, keep_states)
+            inputs.index_copy_(2, up.rows, more)
+            for name, state in more_states.items():
+                states[name].index_copy_(1, up.rows, state)
+        yield Chunk(start, stop, up.value, inputs, states)
+
+
+def _down(
+    values: Values,
+    root: Tensor,
+    counts: Sequence[Tensor] | None,
+    observed: Tensor | None,
+    keep_states: bool,
+) -> tuple[Tensor, dict[Any, Tensor]]:
+    """The flows of components (d, max k, B) and of latents; counts are added to `counts`."""
+    shares = Shares(values, root, counts=counts, observed=observed, keep_states=keep_states)
+    downward(values, shares)
+    states = named(values.circuit, shares.states or {})
+    return leaf_columns(values.circuit, shares.inputs(values.circuit)), states
 
 
 def choose(
@@ -208,15 +261,21 @@ def leaf_columns(circuit: Circuit, rows: Tensor) -> Tensor:
 
 
 def located(
-    circuit: Circuit, evidence: Mapping[Any, Tensor] | None, ring: Semiring, start: int, stop: int
+    circuit: Circuit,
+    evidence: Mapping[Any, Tensor] | None,
+    ring: Semiring,
+    start: int,
+    stop: int,
+    rows: Tensor | None = None,
 ) -> Evidence | None:
-    """Evidence about named latents, for rows start..stop-1, where the passes will look for it."""
+    """Evidence about named latents, for (some of the) rows start..stop-1, where the passes look for it."""
     if not evidence:
         return None
     found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
     for name, logs in evidence.items():
         layer, step, position = circuit.latents[name]
-        weight = ring.evidence(logs[start:stop].mT)
+        part = logs[start:stop] if rows is None else logs[start:stop].index_select(0, rows)
+        weight = ring.evidence(part.mT)
         found.setdefault((layer, step), []).append((position, weight))
     return found
 

@@ -14,6 +14,7 @@ from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit, Integers, Layer
 from mixtures.semiring import Linear, Log, Semiring
 from mixtures.weights import Counts, Weights
 
+RUN = 8  # steps of a chain after which values are renormalised at the latest
 Stacks = Sequence[Tensor]  # the values of a model's tables, (slots, P, C) each
 LayerWeights = list[list[Weights | None]]  # of each layer, of each step
 Evidence = Mapping[tuple[int, int], list[tuple[int, Tensor]]]  # (layer, step): (position, (C, B))
@@ -78,7 +79,11 @@ def upward(
         for step, mixing in enumerate(weights[place]):
             factors = factors_at(layer, children, out, step)
             inside = inside_of(values, place, step, factors)
-            out[step] = inside if mixing is None else ring.mix(mixing, inside)
+            settle = step % RUN == RUN - 1 or step == layer.steps - 1
+            if mixing is None:
+                out[step] = inside
+            else:
+                ring.mix(mixing, inside, out[step], settle=settle)
     return values
 
 
@@ -184,7 +189,8 @@ class Shares(Flow):
         keep_states: bool = False,
     ) -> None:
         circuit = values.circuit
-        self.buffer = torch.zeros_like(values.buffer)
+        make = torch.empty_like if circuit.is_tree else torch.zeros_like
+        self.buffer = make(values.buffer)  # in a tree every value that is read is written once
         self.buffer[int(circuit.row_of[circuit.root])] = root
         self.counts = counts
         self.observed = observed

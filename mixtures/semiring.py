@@ -36,8 +36,8 @@ class Semiring(ABC):
         """The product of factors, each (N, w, B) or broadcastable to it."""
 
     @abstractmethod
-    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
-        """sum over c of weights[n, p, c] inside[n, c, b], shape (N, P, B).
+    def mix(self, weights: Weights, inside: Tensor, out: Tensor, *, settle: bool = True) -> None:
+        """Write sum over c of weights[n, p, c] inside[n, c, b] to `out`, (N, P, B).
 
         A ring that renormalises its values does so now if `settle`.
         """
@@ -56,8 +56,8 @@ class Linear(Semiring):
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         return reduce_product(factors)
 
-    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
-        return torch.bmm(weights.values, inside)
+    def mix(self, weights: Weights, inside: Tensor, out: Tensor, *, settle: bool = True) -> None:
+        torch.bmm(weights.values, inside, out=out)
 
     def share(
         self,
@@ -111,18 +111,17 @@ class Log(Semiring):
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         return reduce_sum(factors)
 
-    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
+    def mix(self, weights: Weights, inside: Tensor, out: Tensor, *, settle: bool = True) -> None:
         top = finite_top(inside)
-        sums = torch.bmm(weights.values, (inside - top).exp_())
+        torch.bmm(weights.values, (inside - top).exp_(), out=out)
         limit = smallest_safe(inside)
-        low = bool(sums.amin() < limit) if sums.numel() else False
-        lost = lost_entries(weights, inside, sums < limit) if low else None
-        mixed = sums.log_().add_(top)
+        low = bool(out.amin() < limit) if out.numel() else False
+        lost = lost_entries(weights, inside, out < limit) if low else None
+        out.log_().add_(top)
         if lost is not None:
             for node, parent, row in pieces(lost, inside.shape[1]):
                 terms = weights.logs[node, parent] + inside.mT[node, row]
-                mixed[node, parent, row] = terms.logsumexp(-1)
-        return mixed
+                out[node, parent, row] = terms.logsumexp(-1)
 
     def share(
         self,
@@ -175,12 +174,11 @@ class Log(Semiring):
 class Max(Log):
     """Logarithms with max for +: best joint explanations; ties go to one of the best."""
 
-    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
+    def mix(self, weights: Weights, inside: Tensor, out: Tensor, *, settle: bool = True) -> None:
         logs = weights.logs
-        best = logs[:, :, 0, None] + inside[:, None, 0]
+        torch.add(logs[:, :, 0, None], inside[:, None, 0], out=out)
         for state in range(1, inside.shape[1]):
-            torch.maximum(best, logs[:, :, state, None] + inside[:, None, state], out=best)
-        return best
+            torch.maximum(out, logs[:, :, state, None] + inside[:, None, state], out=out)
 
     def pick(self, weights: Weights, inside: Tensor, state: Tensor) -> Tensor:
         return (rows_of(weights.logs, state) + inside).max(dim=1).indices
@@ -230,8 +228,8 @@ class Modular(Semiring):
             result = result * factor % self.p
         return result
 
-    def mix(self, weights: Weights, inside: Tensor, *, settle: bool = True) -> Tensor:
-        return modular_bmm(weights.values, inside, self.p)
+    def mix(self, weights: Weights, inside: Tensor, out: Tensor, *, settle: bool = True) -> None:
+        out.copy_(modular_bmm(weights.values, inside, self.p))
 
     def evidence(self, logs: Tensor) -> Tensor:
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any, TypeVar, final
 
@@ -10,12 +9,13 @@ import torch
 from torch import Tensor
 
 from mixtures.components.encoding import Data, column, encode
-from mixtures.components.hooks import FAMILIES, Hooks, Statistics
+from mixtures.components.hooks import FAMILIES, Statistics
+from mixtures.components.moments import Moments, refuse_overriding
 
 Self = TypeVar("Self", bound="Components")
 
 
-class Components(Hooks):
+class Components(Moments):
     """k_j densities f_{j,1}, .., f_{j,k_j} for each variable j = 0..d-1.
 
     Public methods are final: they check once and call a protected hook. To write a family of your
@@ -28,10 +28,7 @@ class Components(Hooks):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        final_names = {name for name, value in vars(Components).items() if _is_public(name, value)}
-        overridden = sorted(final_names & set(vars(cls)))
-        if overridden:
-            raise TypeError(f"{cls.__name__} overrides the final {', '.join(overridden)}")
+        refuse_overriding(Components, cls)
         known = FAMILIES.get(cls.__name__)
         if known is not None and known.__module__ != cls.__module__:
             raise TypeError(f"a family named {cls.__name__} exists already in {known.__module__}")
@@ -146,7 +143,7 @@ class Components(Hooks):
         gram = self._masked(other._gapless(gram, 2))
         return other._masked(gram.mT).mT
 
-    # Draws and moments ---------------------------------------------------------------------
+    # Draws ---------------------------------------------------------------------------------
 
     @final
     @torch.no_grad()
@@ -182,16 +179,6 @@ class Components(Hooks):
                 f"{indices[row, variable]} in row {row}"
             )
         return indices.long().mT
-
-    @final
-    def mean(self) -> Tensor:
-        """The mean of every component, (d, max k_j, *event)."""
-        return self._masked(self._expanded(self._mean()))
-
-    @final
-    def variance(self) -> Tensor:
-        """The variance of every component, of each entry by itself, (d, max k_j, *event)."""
-        return self._masked(self._expanded(self._variance()))
 
     # Learning ------------------------------------------------------------------------------
 
@@ -287,8 +274,3 @@ def _gram(first: Components, second: Components) -> Tensor:
     if type(first) is not type(second):
         raise ValueError(f"inner: expected {type(first).__name__}, got {type(second).__name__}")
     return first._expanded(first._inner(second))
-
-
-def _is_public(name: str, value: object) -> bool:
-    kinds = (property, classmethod)
-    return not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, kinds))

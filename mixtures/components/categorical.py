@@ -156,6 +156,13 @@ class Categorical(Family):
         symbols = torch.arange(p.shape[-1], dtype=p.dtype, device=p.device)
         return (p * (symbols - (p @ symbols).unsqueeze(-1)).square()).sum(-1)
 
+    def _alphabet(self, variable: int) -> tuple[int, ...] | None:
+        return (self.categories[variable],)
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        weights = self._row(self.table.log_values, variable)[:, : self.categories[variable]].exp()
+        return torch.arange(weights.shape[1], device=self.device).unsqueeze(0), weights
+
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         logs = self.table.log_values.unsqueeze(2)
         symbols = torch.arange(logs.shape[-1], dtype=low.dtype, device=low.device)

@@ -12,6 +12,7 @@ from mixtures.components.base import Components
 from mixtures.components.encoding import Data
 from mixtures.components.hooks import Statistics
 from mixtures.components.mixed import check_alike, split
+from mixtures.components.quadrature import side_by_side
 
 
 class Concatenated(Components):
@@ -158,6 +159,17 @@ class Concatenated(Components):
 
     def _variance(self) -> Tensor:
         return self._joined([part.variance() for part in self._each()])
+
+    def _covariance(self) -> Tensor:
+        return self._joined([part.covariance() for part in self._each()])
+
+    def _alphabet(self, variable: int) -> tuple[int, ...] | None:
+        """What all parts agree on: a value that only some can take is outside the domain."""
+        kinds = {part._alphabet(variable) for part in self._each()}
+        return kinds.pop() if len(kinds) == 1 else None
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        return side_by_side([part._nodes(variable, most) for part in self._each()])
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         ends = [end.squeeze(1).transpose(0, 1) for end in (low, high)]

@@ -20,6 +20,7 @@ from mixtures.components.parameters import (
     check_prior,
     layout,
 )
+from mixtures.components.quadrature import poisson_sum
 from mixtures.components.tails import log_beyond, log_difference, log_up_to
 from mixtures.tables import Table, random_rows
 
@@ -129,6 +130,9 @@ class Binomial(Family):
 
     def _variance(self) -> Tensor:
         return self._totals() * self.table.log_values.exp().prod(-1)
+
+    def _alphabet(self, variable: int) -> tuple[int, ...] | None:
+        return (self.trials[variable] + 1,)
 
     def _all(self) -> Tensor:
         """log f of every whole number up to the largest number of trials, (d, k, t + 1)."""
@@ -252,6 +256,9 @@ class Poisson(Family):
 
     def _variance(self) -> Tensor:
         return self.rate
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        return poisson_sum(self._row(self.log_rate, variable))
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         """Of the mass up to each bound or beyond it, whichever is smaller: no cancellation."""

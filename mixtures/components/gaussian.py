@@ -20,6 +20,7 @@ from mixtures.components.parameters import (
     check_prior,
     layout,
 )
+from mixtures.components.quadrature import normal_rule
 from mixtures.components.tails import log_normal_mass
 
 Self = TypeVar("Self", bound="Gaussian")
@@ -152,6 +153,12 @@ class Gaussian(Family):
     def _variance(self) -> Tensor:
         return self.log_variance.exp()
 
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        mean, log_variance = (
+            self._row(each, variable) for each in (self.location, self.log_variance)
+        )
+        return normal_rule(mean, log_variance, most)
+
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         scale = (-0.5 * self.log_variance).exp().unsqueeze(-1)
         centre = self.location.unsqueeze(-1)
@@ -202,6 +209,12 @@ class LogNormal(Gaussian):
     def _variance(self) -> Tensor:
         variance = self.log_variance.exp()
         return variance.expm1() * (2 * self.location + variance).exp()
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        """Those of log x; what is too small or large to represent takes the nearest number."""
+        points, weights = super()._nodes(variable, most)
+        limits = torch.finfo(self.dtype)
+        return points.exp().clamp(limits.tiny, limits.max), weights
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         return super()._box(low.clamp(min=0).log(), high.clamp(min=0).log())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mixtures.components.encoding import Data
+from mixtures.components.quadrature import INSTEAD, every_row
 
 Statistics = dict[str, Tensor]
 Self = TypeVar("Self", bound="Hooks")
@@ -103,6 +105,10 @@ class Hooks(nn.Module, ABC):
             self._absent.reshape(self._absent.shape + (1,) * (values.ndim - 2)), 0
         )
 
+    def _row(self, parameter: Tensor, variable: int) -> Tensor:
+        """What a parameter (d or 1, k or 1, ..) says of one variable, (k_j or 1, ..)."""
+        return parameter[variable if len(parameter) > 1 else 0][: self.shape[variable]]
+
     # Hooks: densities and draws ------------------------------------------------------------
 
     @abstractmethod
@@ -184,6 +190,35 @@ class Hooks(nn.Module, ABC):
 
     def _variance(self) -> Tensor:
         raise ValueError(f"{type(self).__name__} has no variance")
+
+    def _covariance(self) -> Tensor:
+        """Covariances of the entries of x, (d or 1, k, e, e); by default they are uncorrelated."""
+        variance = self._variance()
+        return variance.reshape(*variance.shape[:2], math.prod(self.event)).diag_embed()
+
+    def _alphabet(self, variable: int) -> tuple[int, ...] | None:
+        """How many values 0, 1, .. each entry of a variable takes; None if not finitely many."""
+        return None
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        """Points (k_j or 1, m, *event) and weights (k_j, m) whose sums are expectations.
+
+        By default all values of a finite alphabet, at a cost of d k m. Points need no gradient;
+        where their number can be chosen it is at most `most`.
+        """
+        counts = self._alphabet(variable)
+        if counts is None or math.prod(counts) > most:
+            what = "no rule" if counts is None else f"{math.prod(counts)} values, too many,"
+            raise ValueError(
+                f"{self._title(variable)} has {what} for expectations of functions: {INSTEAD}"
+            )
+        points = every_row(list(counts), self.device).reshape(-1, *self.event)
+        values = points.new_zeros(self.variables, *points.shape)
+        values[variable] = points
+        seen = torch.zeros(values.shape[:2], dtype=torch.bool, device=self.device)
+        seen[variable] = True
+        logs = self._evaluate(Data(values, seen))[variable, : self.shape[variable]]
+        return points.unsqueeze(0), logs.exp()
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         """log P(low < x <= high) (d, k, n) for bounds (d, 1, n, *event), infinite where open."""

@@ -70,6 +70,13 @@ class Indicator(Family):
     def _variance(self) -> Tensor:
         return torch.zeros(1, self.largest, dtype=self.dtype, device=self.device)
 
+    def _alphabet(self, variable: int) -> tuple[int, ...] | None:
+        return (self.shape[variable],)
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        numbers = self._numbers()[: self.shape[variable]]
+        return numbers.unsqueeze(-1), torch.ones_like(numbers, dtype=self.dtype).unsqueeze(-1)
+
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         numbers = self._numbers().unsqueeze(-1)
         nothing = torch.full((), -torch.inf, dtype=self.dtype, device=self.device)

@@ -13,6 +13,7 @@ from mixtures.components.encoding import Data
 from mixtures.components.family import Family
 from mixtures.components.hooks import Statistics
 from mixtures.components.parameters import as_parameters, check_ndim, check_prior, layout
+from mixtures.components.quadrature import legendre_rule
 from mixtures.tables import Table, check_rows, random_rows
 
 Uniforms = TypeVar("Uniforms", bound="Uniform")
@@ -105,6 +106,14 @@ class Uniform(Family):
 
     def _variance(self) -> Tensor:
         return (self.high - self.low).square() / 12
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        """Gauss-Legendre in each component's interval."""
+        unit, weights = legendre_rule(self.low.new_tensor([0.0, 1.0]), most)
+        low, high = (
+            self._row(end, variable).double().unsqueeze(-1) for end in (self.low, self.high)
+        )
+        return torch.lerp(low, high, unit), weights.expand(len(low), -1)
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         first, last = self.low.unsqueeze(-1), self.high.unsqueeze(-1)
@@ -245,6 +254,12 @@ class Histogram(Family):
         away = self._middles().mT - self._mean().unsqueeze(-1)
         each = away.square() + self.edges.diff(dim=-1).square().unsqueeze(1) / 12
         return (self.table.log_values.exp() * each).sum(-1)
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        """Gauss-Legendre in each bin."""
+        points, within = legendre_rule(self.edges[0 if self.shared else variable], most)
+        mass = self._row(self.table.log_values, variable).exp().double()
+        return points.reshape(1, -1), (mass.unsqueeze(-1) * within).flatten(1)
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         edges = self.edges[:, None, None]

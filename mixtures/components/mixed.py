@@ -136,6 +136,17 @@ class Mixed(Components):
     def _variance(self) -> Tensor:
         return self._joined([family.variance() for _, family in self._each()])
 
+    def _covariance(self) -> Tensor:
+        return self._joined([family.covariance() for _, family in self._each()])
+
+    def _alphabet(self, variable: int) -> tuple[int, ...] | None:
+        family, place = self._family_of(variable)
+        return family._alphabet(place)
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        family, place = self._family_of(variable)
+        return family._nodes(place, most)
+
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         logs = []
         for index, family in self._each():

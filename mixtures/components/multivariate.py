@@ -15,6 +15,7 @@ from mixtures.components.family import kept
 from mixtures.components.hooks import Statistics
 from mixtures.components.normal import Conditional, log_density, patterns
 from mixtures.components.parameters import as_parameters, check_ndim, check_prior, layout
+from mixtures.components.quadrature import normal_vectors
 from mixtures.components.seeding import imputed, seeded_weights
 from mixtures.components.tails import log_normal_mass
 
@@ -120,12 +121,6 @@ class MultivariateGaussian(Components):
         new.centre = mean.double().mean(1, keepdim=True)
         return new
 
-    @property
-    def covariance(self) -> Tensor:
-        """S, (d, k, e, e), or (1, k, e, e) if shared."""
-        factor = self.spread.factor()
-        return (factor @ factor.mT).expand(-1, self.largest, -1, -1)
-
     def _given(self, entries: Tensor) -> Conditional:
         return Conditional(self.location, self.spread.factor(), entries)
 
@@ -201,7 +196,15 @@ class MultivariateGaussian(Components):
         return self.location
 
     def _variance(self) -> Tensor:
-        return self.covariance.diagonal(dim1=-2, dim2=-1)
+        return self._covariance().diagonal(dim1=-2, dim2=-1)
+
+    def _covariance(self) -> Tensor:
+        factor = self.spread.factor()
+        return (factor @ factor.mT).expand(-1, self.largest, -1, -1)
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        factor = self._row(self.spread.factor(), variable)
+        return normal_vectors(self._row(self.location, variable), factor, most)
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         if self.kind in ("full", "tied"):
@@ -213,7 +216,7 @@ class MultivariateGaussian(Components):
         return log_normal_mass((low - centre) * scale, (high - centre) * scale).sum(-1)
 
     def _inner(self: Self, other: Self) -> Tensor:
-        total = self.covariance.unsqueeze(2) + other.covariance.unsqueeze(1)
+        total = self._covariance().unsqueeze(2) + other._covariance().unsqueeze(1)
         away = self.location.unsqueeze(2) - other.location.unsqueeze(1)
         d, k, others, e = away.shape
         factor = torch.linalg.cholesky(total).reshape(d, k * others, e, e)

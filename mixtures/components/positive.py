@@ -19,6 +19,7 @@ from mixtures.components.parameters import (
     check_prior,
     layout,
 )
+from mixtures.components.quadrature import gamma_rule
 from mixtures.components.tails import log_difference, log_gamma_tails
 
 Exponentials = TypeVar("Exponentials", bound="Exponential")
@@ -122,6 +123,10 @@ class Exponential(Family):
 
     def _variance(self) -> Tensor:
         return (-2 * self.log_rate).exp()
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        log_rate = self._row(self.log_rate, variable)
+        return gamma_rule(torch.zeros_like(log_rate), log_rate, most)
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         rate = self.rate.unsqueeze(-1)
@@ -250,6 +255,12 @@ class Gamma(Family):
 
     def _variance(self) -> Tensor:
         return (self.log_shape - 2 * self.log_rate).exp()
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        log_shape, log_rate = (
+            self._row(each, variable) for each in (self.log_shape, self.log_rate)
+        )
+        return gamma_rule(log_shape, log_rate, most)
 
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         """Of the mass up to each bound or beyond it, whichever is smaller: no cancellation."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from mixtures.components.base import Components
 from mixtures.components.encoding import Data
 from mixtures.components.hooks import Statistics
+from mixtures.components.quadrature import along_each, tensor_rule
 from mixtures.components.seeding import imputed, seeded_weights
 
 BLOCK = 2**23
@@ -220,6 +221,27 @@ class Product(Components):
 
     def _variance(self) -> Tensor:
         return self._moment(self.factor.variance())
+
+    def _numbers(self, variable: int) -> list[int]:
+        """The factor's variables that are the entries of one variable."""
+        first = 0 if self.pooled else variable * self._entries
+        return list(range(first, first + self._entries))
+
+    def _alphabet(self, variable: int) -> tuple[int, ...] | None:
+        counts: list[int] = []
+        for number in self._numbers(variable):
+            own = self.factor._alphabet(number)
+            if own is None:
+                return None
+            counts += own
+        return tuple(counts)
+
+    def _nodes(self, variable: int, most: int) -> tuple[Tensor, Tensor]:
+        """The product of the entries' rules."""
+        each = along_each(most, self._entries)
+        rules = [self.factor._nodes(number, each) for number in self._numbers(variable)]
+        points, weights = tensor_rule(rules)
+        return points.unflatten(-1, self.event), weights
 
     def _moment(self, values: Tensor) -> Tensor:
         values = self._by_entry(values).mT
