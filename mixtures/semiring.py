@@ -196,14 +196,18 @@ class Sample(Log):
         return self.draw(terms)
 
     def draw(self, terms: Tensor) -> Tensor:
-        """Draw an index of axis 1 in proportion to `terms`, never one whose term is zero."""
+        """Draw an index of axis 1 in proportion to `terms`, never one whose term is zero.
+
+        Where all terms are zero it is the last one: such a row has probability zero, which is refused
+        once its value is known.
+        """
         below = terms.cumsum(1)
         total = below[:, -1]
         uniform = torch.rand(
             total.shape, generator=self.generator, dtype=total.dtype, device=total.device
         )
         level = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
-        return (below <= level[:, None]).sum(1)
+        return (below <= level[:, None]).sum(1).clamp_(max=terms.shape[1] - 1)
 
 
 class Modular(Semiring):
