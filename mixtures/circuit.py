@@ -189,6 +189,12 @@ class Circuit:
         return numpy.unique(rows).size == rows.size
 
     @cached_property
+    def covers(self) -> bool:
+        """A tree that uses every value: on the way down every row is written before it is read."""
+        used = sum(sum(layer.widths) * layer.steps * layer.nodes for layer in self.layers)
+        return self.is_tree and used == self.rows - CONSTANTS - 1
+
+    @cached_property
     def is_multilinear_tree(self) -> bool:
         """A tree whose every layer mixes, with few factors each: what mantissas serve."""
         return self.is_tree and all(

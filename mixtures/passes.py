@@ -189,8 +189,8 @@ class Shares(Flow):
         keep_states: bool = False,
     ) -> None:
         circuit = values.circuit
-        make = torch.empty_like if circuit.is_tree else torch.zeros_like
-        self.buffer = make(values.buffer)  # in a tree every value that is read is written once
+        make = torch.empty_like if circuit.covers else torch.zeros_like
+        self.buffer = make(values.buffer)
         self.buffer[int(circuit.row_of[circuit.root])] = root
         self.counts = counts
         self.observed = observed
