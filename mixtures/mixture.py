@@ -7,15 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from typing_extensions import Self
 
-from mixtures import chains, engine, information, moments, restrict
+from mixtures import chains, engine, information, moments, restrict, rows
 from mixtures.checks import as_leaves, checked_evidence, name_rows
 from mixtures.coefficients import CoefficientTensor, Explanation
 from mixtures.combination import Combination
 from mixtures.components import Components, Concatenated, Data
 from mixtures.information import Estimate
-from mixtures.semiring import Log, Max, Sample
+from mixtures.semiring import Linear, Log, Max, Sample
 from mixtures.terms import Terms
 
 Evidence = Mapping[Hashable, Tensor]
@@ -45,7 +44,7 @@ class Mixture(nn.Module):
                 f"{type(components).__name__}"
             )
         super().__init__()
-        _check_fit(coefficients, components)
+        rows.check_fit(coefficients, components)
         self.coefficients = coefficients
         self.components = components
 
@@ -213,15 +212,14 @@ class Mixture(nn.Module):
 
         Raises ValueError where nothing is missing, or where the row has probability zero.
         """
-        data = self._one_row(x, observed)
+        data = rows.single(self.components, x, observed)
         seen = data.any_observed
         free = [] if seen is None else (~seen[:, 0]).nonzero().flatten().tolist()
         if not free:
             raise ValueError(
                 "every variable is observed, so nothing is left; log_prob gives its value"
             )
-        if data.observed is not None and data.observed.ndim > 2:
-            self._check_whole(data)
+        rows.check_whole(data)
         with torch.no_grad():
             leaves = self.components.log_prob(data)[0]
             if not bool(self.coefficients.contract(leaves) > -torch.inf):
@@ -283,8 +281,6 @@ class Mixture(nn.Module):
         place gives E[g_j | component] itself.
         """
         leaves = self.components.expectation(functions)
-        from mixtures.semiring import Linear
-
         return self.coefficients.contract(leaves, Linear())
 
     def entropy(
@@ -342,7 +338,7 @@ class Mixture(nn.Module):
                 counts=counts,
                 keep_states=keep_states,
             ):
-                check_possible(chunk)
+                rows.check_possible(chunk)
                 yield chunk
 
     def _source(
@@ -357,14 +353,7 @@ class Mixture(nn.Module):
             return engine.from_tensor(flat, checked_evidence(self.coefficients, evidence, batch))
         data = self.encode(x, observed)
         logs = checked_evidence(self.coefficients, evidence, (len(data),))
-        return engine.Source(len(data), self._reader(data), _observer(data), logs)
-
-    def _reader(self, data: Data) -> Any:
-        def read(start: int, stop: int) -> Tensor:
-            with torch.no_grad():
-                return self.components.log_prob_encoded(data.rows(slice(start, stop)))
-
-        return read
+        return rows.source(self.components, data, logs)
 
     def _choose(
         self,
@@ -393,29 +382,6 @@ class Mixture(nn.Module):
             for name, r in sizes.items()
         }
 
-    def _one_row(self, x: Any, observed: Any) -> Data:
-        shape = (self.variables, *self.components.event)
-        row = x if isinstance(x, Tensor) else torch.as_tensor(x)
-        if tuple(row.shape) != shape:
-            raise ValueError(f"expected one row of shape {shape}, got {tuple(row.shape)}")
-        seen = None if observed is None else torch.as_tensor(observed)[None]
-        return self.encode(row[None], seen)
-
-    def _check_whole(self, data: Data) -> None:
-        seen = data.observed
-        assert seen is not None
-        flat = seen.flatten(2)
-        partly = flat.any(-1) & ~flat.all(-1)
-        if bool(partly.any()):
-            raise ValueError(
-                f"variable {int(partly.nonzero()[0, 0])} is observed in part: only whole variables can "
-                f"be conditioned on"
-            )
-
-    def _replace(self, coefficients: CoefficientTensor) -> Self:
-        """The same components under other coefficients."""
-        return type(self)(coefficients, self.components)
-
 
 def mix(weights: Sequence[float], parts: Sequence[Mixture]) -> Mixture:
     """sum over m of weights[m] parts[m]: components side by side, or shared if they are one object."""
@@ -425,44 +391,3 @@ def mix(weights: Sequence[float], parts: Sequence[Mixture]) -> Mixture:
         return Mixture(Combination(weights, tensors), first)
     components = Concatenated([part.components for part in parts])
     return Mixture(Combination(weights, tensors, side_by_side=True), components)
-
-
-def check_possible(chunk: engine.Chunk) -> None:
-    """Raise where a row has probability zero (or NaN): it has no posterior."""
-    bad = ~(chunk.log_value > -torch.inf)
-    if bool(bad.any()):
-        rows = name_rows(bad, chunk.start)
-        raise ValueError(f"probability zero, so there is no posterior, in {rows}")
-
-
-def _observer(data: Data) -> Any:
-    seen = data.any_observed
-
-    def observed(start: int, stop: int) -> Tensor | None:
-        return None if seen is None else seen[:, start:stop]
-
-    return observed
-
-
-def _check_fit(coefficients: CoefficientTensor, components: Components) -> None:
-    if coefficients.variables != components.variables:
-        raise ValueError(
-            f"the coefficients have {coefficients.variables} variables, the components "
-            f"{components.variables}"
-        )
-    if tuple(coefficients.shape) != tuple(components.shape):
-        wrong = [
-            j
-            for j, (k, own) in enumerate(zip(coefficients.shape, components.shape, strict=True))
-            if k != own
-        ]
-        j = wrong[0]
-        raise ValueError(
-            f"the coefficients expect {coefficients.shape[j]} components of variable {j}, got "
-            f"{components.shape[j]}"
-        )
-    if (coefficients.dtype, coefficients.device) != (components.dtype, components.device):
-        raise ValueError(
-            f"coefficients are {coefficients.dtype} on {coefficients.device}, components "
-            f"{components.dtype} on {components.device}; cast one of them with .to()"
-        )

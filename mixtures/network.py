@@ -276,6 +276,7 @@ class _Compiler:
         self.row = numpy.full(len(network), -1, dtype=numpy.int64)
         self.stack: dict[int, int] = {}  # padded fan-in -> table
         self.stacks: list[list[NDArray[Any]]] = []
+        self.filled: list[int] = []  # slots of each stack
         self.places: list[tuple[int, int, int]] = []  # (sum node, table, slot)
 
     def result(self) -> tuple[Circuit, list[NDArray[Any]], list[tuple[int, int, int]]]:
@@ -335,9 +336,11 @@ class _Compiler:
         if width not in self.stack:
             self.stack[width] = len(self.stacks)
             self.stacks.append([])
+            self.filled.append(0)
         table = self.stack[width]
-        first = sum(len(part) for part in self.stacks[table])
+        first = self.filled[table]
         self.stacks[table].append(weights)
+        self.filled[table] += len(weights)
         return table, first
 
     def _alone(self, root: int) -> None:

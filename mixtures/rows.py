@@ -1,0 +1,87 @@
+"""Rows of data on their way into the passes: where leaves come from, and what is checked of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixtures import engine
+from mixtures.checks import name_rows
+from mixtures.coefficients import CoefficientTensor
+from mixtures.components import Components, Data
+
+
+def source(
+    components: Components, data: Data, evidence: Mapping[Hashable, Tensor]
+) -> engine.Source:
+    """The leaves of encoded rows, computed chunk by chunk, without a tape."""
+    seen = data.any_observed
+
+    def read(start: int, stop: int) -> Tensor:
+        with torch.no_grad():
+            return components.log_prob_encoded(data.rows(slice(start, stop)))
+
+    def observed(start: int, stop: int) -> Tensor | None:
+        return None if seen is None else seen[:, start:stop]
+
+    return engine.Source(len(data), read, observed, evidence)
+
+
+def single(components: Components, x: Any, observed: Any) -> Data:
+    """One row x (d, *event), encoded."""
+    shape = (components.variables, *components.event)
+    row = x if isinstance(x, Tensor) else torch.as_tensor(x)
+    if tuple(row.shape) != shape:
+        raise ValueError(f"expected one row of shape {shape}, got {tuple(row.shape)}")
+    seen = None if observed is None else torch.as_tensor(observed)[None]
+    return components.encode(row[None], seen)
+
+
+def check_whole(data: Data) -> None:
+    """Raise where a vector is observed in part."""
+    seen = data.observed
+    if seen is None or seen.ndim == 2:
+        return
+    flat = seen.flatten(2)
+    partly = flat.any(-1) & ~flat.all(-1)
+    if bool(partly.any()):
+        raise ValueError(
+            f"variable {int(partly.nonzero()[0, 0])} is observed in part: only whole variables can "
+            f"be conditioned on"
+        )
+
+
+def check_possible(chunk: engine.Chunk) -> None:
+    """Raise where a row has probability zero (or NaN): it has no posterior."""
+    bad = ~(chunk.log_value > -torch.inf)
+    if bool(bad.any()):
+        rows = name_rows(bad, chunk.start)
+        raise ValueError(f"probability zero, so there is no posterior, in {rows}")
+
+
+def check_fit(coefficients: CoefficientTensor, components: Components) -> None:
+    """Raise ValueError unless each variable has as many components as the tensor expects."""
+    if coefficients.variables != components.variables:
+        raise ValueError(
+            f"the coefficients have {coefficients.variables} variables, the components "
+            f"{components.variables}"
+        )
+    if tuple(coefficients.shape) != tuple(components.shape):
+        wrong = [
+            j
+            for j, (k, own) in enumerate(zip(coefficients.shape, components.shape, strict=True))
+            if k != own
+        ]
+        j = wrong[0]
+        raise ValueError(
+            f"the coefficients expect {coefficients.shape[j]} components of variable {j}, got "
+            f"{components.shape[j]}"
+        )
+    if (coefficients.dtype, coefficients.device) != (components.dtype, components.device):
+        raise ValueError(
+            f"coefficients are {coefficients.dtype} on {coefficients.device}, components "
+            f"{components.dtype} on {components.device}; cast one of them with .to()"
+        )
