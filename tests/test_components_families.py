@@ -218,3 +218,21 @@ def test_the_indicator_reads_off_components():
     assert components.num_parameters == 0
     with pytest.raises(ValueError, match=r"column 0, row 0: 2 is outside.*whole numbers 0 to 1"):
         components.encode([[2, 2]])
+
+
+def test_the_mass_of_a_box_is_the_same_in_both_tails():
+    components = Gaussian.from_parameters([[0.0]], torch.ones(1, 1, dtype=torch.float64))
+    for far in (1.0, 8.0, 50.0, 1000.0):
+        right = components.log_prob_box([[far]], [[far + 1]]).item()
+        left = components.log_prob_box([[-far - 1]], [[-far]]).item()
+        assert right == pytest.approx(left, rel=1e-12) and right > -torch.inf
+        assert right == pytest.approx(stats.norm.logsf(far), abs=0.2)
+
+
+def test_bins_are_half_open_and_the_last_is_closed():
+    histogram = Histogram.from_parameters([[[0.25, 0.75]]], [0.0, 1.0, 3.0])
+    values = histogram.log_prob([[0.0], [1.0], [3.0]])[:, 0, 0].exp()
+    torch.testing.assert_close(values, torch.tensor([0.25, 0.375, 0.375]))
+    for outside in (-0.1, 3.1):
+        with pytest.raises(ValueError, match="outside the domain of Histogram, numbers 0 to 3"):
+            histogram.encode([[outside]])
