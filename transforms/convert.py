@@ -1,0 +1,229 @@
+"""Conversion along the registry: the cheapest route from a model to a class, sizes checked on the way."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar, overload
+
+from mixtures import ConversionError, Mixture, SizeError
+from mixtures.coefficients import CoefficientTensor
+from mixtures.tree import Tree
+from transforms import networks, upward  # noqa: F401 (they fill the registry)
+from transforms.fields import Field, Floats
+from transforms.registry import COSTS, ZOO, Converter, Options, between, converter, converters
+
+__all__ = ["BUDGET", "Step", "UnaskedError", "convert", "converter", "converters", "route"]
+
+BUDGET = 2**24  # edges a polynomial converter may make without being told to
+LONGEST = 4  # steps of a route
+
+Target = TypeVar("Target", bound=CoefficientTensor)
+
+
+class UnaskedError(ConversionError, SizeError):
+    """Only an exponential converter applies, and no `budget=` asked for it."""
+
+
+class UnmetError(ConversionError):
+    """The conditions of all converters of a pair fail for this model."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One converter that was applied, and the edges it promised for the model it was given."""
+
+    converter: Converter
+    bound: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a model was made from another one."""
+
+    steps: tuple[Step, ...]
+    options: Options
+
+
+_routes: weakref.WeakKeyDictionary[CoefficientTensor, Route] = weakref.WeakKeyDictionary()
+
+
+def route(model: CoefficientTensor) -> Route | None:
+    """The converters that `convert` used to make a model; None for a model made otherwise."""
+    return _routes.get(model)
+
+
+@overload
+def convert(
+    model: CoefficientTensor,
+    target: type[Target],
+    *,
+    budget: int | None = ...,
+    tree: Tree | None = ...,
+    order: Sequence[int] | None = ...,
+) -> Target: ...
+
+
+@overload
+def convert(
+    model: Mixture,
+    target: type[CoefficientTensor],
+    *,
+    budget: int | None = ...,
+    tree: Tree | None = ...,
+    order: Sequence[int] | None = ...,
+) -> Mixture: ...
+
+
+def convert(
+    model: CoefficientTensor | Mixture,
+    target: type[CoefficientTensor],
+    *,
+    budget: int | None = None,
+    tree: Tree | None = None,
+    order: Sequence[int] | None = None,
+) -> CoefficientTensor | Mixture:
+    """A model of class `target` with the same W; of a mixture, the mixture with the same components.
+
+    Direct converters are taken where they apply, compositions of up to four where not, the cheapest
+    first (see `converters`). budget: the most edges the target may have; without one, polynomial maps stop
+    at 2^24 edges and exponential ones are refused. tree: the tree of an LTM; order: the order of the
+    variables along an HMM (default: a good one). A model that is of the class already is returned as it is.
+    TMM as a target means CP. Raises ConversionError where no converter applies, naming the property that
+    failed; SizeError before anything larger than the budget is built, naming the size.
+
+    >>> from mixtures import LTM, SPN, Tree
+    >>> W = LTM(Tree.balanced(4), components=2, states=2)
+    >>> convert(W, SPN).size
+    38
+    """
+    if isinstance(model, Mixture):
+        changed = convert(model.coefficients, target, budget=budget, tree=tree, order=order)
+        return Mixture(changed, model.components)
+    options = _checked(model, target, budget, tree, order)
+    if isinstance(model, target) and options.tree is None and options.order is None:
+        return model
+    search = _Search(model, options)
+    for classes in _itineraries(type(model), target):
+        found = search.follow(classes)
+        if found is not None:
+            return found
+    raise search.reason(target)
+
+
+def _checked(
+    model: CoefficientTensor,
+    target: type[CoefficientTensor],
+    budget: int | None,
+    tree: Tree | None,
+    order: Sequence[int] | None,
+) -> Options:
+    if not isinstance(model, CoefficientTensor):
+        raise ValueError(
+            f"expected a coefficient tensor or a Mixture, got {type(model).__name__}; "
+            f"Dense(tensor) makes one of an array"
+        )
+    if not (isinstance(target, type) and issubclass(target, CoefficientTensor)):
+        raise ValueError(f"expected a class such as LTM or SPN as the target, got {target!r}")
+    if budget is not None and budget < 1:
+        raise ValueError(f"budget must be a positive number of edges, got {budget}")
+    if tree is not None and tree.variables != model.variables:
+        raise ValueError(f"the tree has {tree.variables} variables, the model {model.variables}")
+    if order is not None:
+        order = tuple(int(j) for j in order)
+        if sorted(order) != list(range(model.variables)):
+            raise ValueError(
+                f"order must be a permutation of 0..{model.variables - 1}, got {order}"
+            )
+    return Options(budget, tree, order)
+
+
+def _itineraries(source: type, target: type) -> list[tuple[type, ...]]:
+    """Sequences of classes from source to target, cheapest and shortest first."""
+    between_them = [kind for kind in ZOO if kind not in (source, target)]
+    found = []
+    for count in range(LONGEST):
+        for middle in itertools.permutations(between_them, count):
+            path = (source, *middle, target)
+            legs = [between(a, b) for a, b in itertools.pairwise(path)]
+            if all(legs):
+                cost = max(COSTS.index(leg[0].cost) for leg in legs)
+                found.append((cost, count, path))
+    return [path for *_, path in sorted(found, key=lambda entry: entry[:2])]
+
+
+class _Search:
+    """Follows itineraries, each leg once; remembers what was refused and why."""
+
+    def __init__(self, model: CoefficientTensor, options: Options) -> None:
+        self.options = options
+        self.source = model
+        self.reached = {(type(model),): (model, Route((), options))}
+        self.refusals: dict[tuple[type, ...], ValueError] = {}
+
+    def follow(self, classes: tuple[type, ...]) -> CoefficientTensor | None:
+        """The model at the end of an itinerary; None where a leg is refused."""
+        for length in range(2, len(classes) + 1):
+            legs = classes[:length]
+            if legs in self.refusals:
+                return None
+            if legs not in self.reached:
+                try:
+                    self._leg(legs)
+                except (ConversionError, SizeError) as refusal:
+                    self.refusals[legs] = refusal
+                    return None
+        model, made_by = self.reached[classes]
+        _routes[model] = made_by
+        return model
+
+    def _leg(self, legs: tuple[type, ...]) -> None:
+        model, made_by = self.reached[legs[:-1]]
+        step = _choose(model, between(legs[-2], legs[-1]), self.options)
+        made = step.converter.function(model, Floats(), self.options)
+        self.reached[legs] = made, Route((*made_by.steps, step), self.options)
+
+    def reason(self, target: type) -> ValueError:
+        """The refusal of the cheapest route that a condition did not already exclude."""
+        refusals = list(self.refusals.values())
+        if not refusals:
+            known = ", ".join(sorted(kind.__name__ for kind in ZOO))
+            return ConversionError(
+                f"there is no converter from {type(self.source).__name__} to {target.__name__}; "
+                f"converters() shows those between {known}"
+            )
+        return next((r for r in refusals if not isinstance(r, UnmetError)), refusals[0])
+
+
+def replay(model: CoefficientTensor, steps: Route, over: Field) -> CoefficientTensor:
+    """The same conversion over another field; the result holds elements of that field."""
+    for step in steps.steps:
+        model = step.converter.function(model, over, steps.options)
+    return model
+
+
+def _choose(model: CoefficientTensor, found: Sequence[Converter], options: Options) -> Step:
+    """The cheapest converter that applies, its size within the budget."""
+    failed = []
+    for one in found:
+        missing = one.needs(model, options)
+        if missing is not None:
+            failed.append(missing)
+            continue
+        size = one.size(model, options)
+        limit = BUDGET if options.budget is None else options.budget
+        pair = f"{one.source.__name__} -> {one.target.__name__}"
+        if one.cost == "exponential" and options.budget is None:
+            raise UnaskedError(
+                f"{pair} is exponential and is not taken unasked: the target would have up to "
+                f"{size} edges ({one.formula}); convert(.., budget={size}) asks for it"
+            )
+        if size > limit and (one.cost != "linear" or options.budget is not None):
+            raise SizeError(
+                f"{pair}: the target would have up to {size} edges ({one.formula}), more than the "
+                f"budget of {limit}; convert(.., budget={size}) allows it"
+            )
+        return Step(one, size)
+    raise UnmetError("; ".join(failed))
