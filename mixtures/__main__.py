@@ -1,4 +1,6 @@
-"""`python -m mixtures`: fit every class of the zoo to handwritten digits, compare, complete, draw."""
+"""`python -m mixtures`: fit every class of the zoo to handwritten digits, compare, complete,
+draw.
+"""
 
 import sys
 

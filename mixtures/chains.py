@@ -22,7 +22,9 @@ from mixtures.tree import Tree
 
 @singledispatch
 def stacked(tensor: CoefficientTensor, states: Mapping[Hashable, Tensor]) -> Any:
-    """{latent: states} as it is; of an HMM one array over time, if all latents have as many states."""
+    """{latent: states} as it is; of an HMM one array over time, if all latents have as many
+    states.
+    """
     return dict(states)
 
 
@@ -39,7 +41,8 @@ def _(tensor: HMM, states: Mapping[Hashable, Tensor]) -> Any:
 def of_length(tensor: CoefficientTensor, variables: int) -> CoefficientTensor:
     """The same shared tables for another number of variables."""
     raise ValueError(
-        f"only an HMM or a CP model with shared tables has another length, got {type(tensor).__name__}"
+        f"only an HMM or a CP model with shared tables has another length, "
+        f"got {type(tensor).__name__}"
     )
 
 
@@ -77,7 +80,8 @@ def _only(tensor: HMM | TMM, nodes: range) -> Tensor:
 
 
 def filtered(tensor: CoefficientTensor, source: engine.Source) -> Tensor:
-    """P(z_t | x_1, .., x_t), (n, d, r): values of the chain hung from its other end, times the prior.
+    """P(z_t | x_1, .., x_t), (n, d, r): values of the chain hung from its other end, times the
+    prior.
 
     Turned round, the latent of variable t has x_1, .., x_t below it and so the value
     P(x_1, .., x_t | z_t); multiplied by P(z_t) and normalised it is the filter.
@@ -106,7 +110,7 @@ def _turned(tensor: HMM, prior: Mapping[Hashable, Tensor]) -> LTM:
     d = tensor.variables
     children: dict[Hashable, list[Hashable]] = {d: [0]}
     children.update({d + j: [j, d + j - 1] for j in range(1, d)})
-    tables: dict[Hashable, Tensor] = {j: t for j, t in enumerate(tensor.emission)}
+    tables: dict[Hashable, Tensor] = dict(enumerate(tensor.emission))
     tables[2 * d - 1] = prior[2 * d - 1][None]
     for j, transition in enumerate(tensor.transition):
         joint = prior[d + j][:, None] * transition

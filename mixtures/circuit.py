@@ -4,8 +4,9 @@ A circuit is a list of layers. Each layer computes, for N nodes at once,
 
     out = mix(table, combine(children)),   combine = product | outer | concatenate,
 
-where a table may be absent (an identity). A run of equal steps, each fed by the one before, is one layer
-of L steps. All values live in one buffer of S rows (scalars), batch last; nodes are contiguous rows.
+where a table may be absent (an identity). A run of equal steps, each fed by the one before, is one
+layer of L steps. All values live in one buffer of S rows (scalars), batch last; nodes are
+contiguous rows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ ONE, ZERO, CONSTANTS = 0, 1, 2  # the first two rows of a buffer hold the ring's
 
 
 class Block:
-    """Which rows of a buffer L steps of N nodes of width w read: a view where they are evenly spaced."""
+    """Which rows of a buffer L steps of N nodes of width w read: a view where they are evenly
+    spaced.
+    """
 
     def __init__(self, rows: Integers, width: int) -> None:
         self.rows = rows
@@ -91,7 +94,9 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """L steps of N nodes: children (m, L, N) as buffer rows; the child at `carry` is the step before."""
+    """L steps of N nodes: children (m, L, N) as buffer rows; the child at `carry` is the step
+    before.
+    """
 
     combine: Combine
     children: Integers  # (m, L, N) first rows
@@ -159,8 +164,8 @@ class Layer:
 class Circuit:
     """A plan: inputs of given widths, layers bottom up, the root (one scalar), and named latents.
 
-    `latents` says where the states of a latent live: {name: (layer, step, position)}, as the combined
-    children of that node.
+    `latents` says where the states of a latent live: {name: (layer, step, position)}, as the
+    combined children of that node.
     """
 
     inputs: tuple[int, ...]
@@ -257,7 +262,9 @@ class Builder:
         rows: Integers | None = None,
         identity: bool = False,
     ) -> Integers:
-        """Add a layer over child nodes (m, L, N), or over given `rows` inside them; its nodes (L, N)."""
+        """Add a layer over child nodes (m, L, N), or over given `rows` inside them; its nodes (L,
+        N).
+        """
         steps, count = children.shape[1:]
         row, node = self._rows, len(self._starts)
         made = self._new_nodes(steps * count, width).reshape(steps, count)
@@ -299,8 +306,17 @@ class Builder:
             owners = numpy.where(inner, layer.owners + node_shift, layer.owners)
             shift = numpy.where(inner, row_shift, input_shift[numpy.where(inner, 0, layer.owners)])
             table = None if layer.table is None else tables[layer.table]
-            self.layer(layer.combine, owners, layer.widths, layer.width, table, layer.slots,
-                       carry=layer.carry, rows=layer.children + shift, identity=layer.identity)  # fmt: skip
+            self.layer(
+                layer.combine,
+                owners,
+                layer.widths,
+                layer.width,
+                table,
+                layer.slots,
+                carry=layer.carry,
+                rows=layer.children + shift,
+                identity=layer.identity,
+            )
         for name, (place, step, position) in circuit.latents.items():
             self.latents[prefix, name] = (place + layer_shift, step, position)
         return circuit.root if circuit.root < first else circuit.root + node_shift
@@ -351,7 +367,9 @@ class Growing:
 
 
 def _even_spacing(rows: Integers, width: int) -> tuple[int, int, int] | None:
-    """(first, step stride, node spacing) if rows[l, n] = first + l stride + n spacing, spacing >= width."""
+    """(first, step stride, node spacing) if rows[l, n] = first + l stride + n spacing, spacing >=
+    width.
+    """
     steps, nodes = rows.shape
     if rows.size == 0:
         return None

@@ -1,4 +1,6 @@
-"""Coefficient tensors: the tensor W of a homogeneous mixture, known through contractions with vectors."""
+"""Coefficient tensors: the tensor W of a homogeneous mixture, known through contractions with
+vectors.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import final
 
 from mixtures import engine, sizes
-from mixtures.checks import as_leaves, as_index, checked_evidence, finals_kept, name_rows
+from mixtures.checks import as_index, as_leaves, checked_evidence, finals_kept, name_rows
 from mixtures.circuit import Circuit
 from mixtures.errors import SizeError
 from mixtures.residues import residues
@@ -32,10 +34,11 @@ class Explanation(NamedTuple):
 
 
 class CoefficientTensor(nn.Module, ABC):
-    """A non-negative tensor W of shape (k_1, .., k_d) that sums to one, held as a circuit with tables.
+    """A non-negative tensor W of shape (k_1, .., k_d) that sums to one, held as a circuit with
+    tables.
 
-    Everything is derived from contractions <W, v_1 x .. x v_d> under a semiring. A class of the zoo is
-    a constructor that hands a circuit and its tables to this one, and one hook, `_dense`.
+    Everything is derived from contractions <W, v_1 x .. x v_d> under a semiring. A class of the zoo
+    is a constructor that hands a circuit and its tables to this one, and one hook, `_dense`.
     """
 
     tables: nn.ModuleList
@@ -92,8 +95,9 @@ class CoefficientTensor(nn.Module, ABC):
 
     @property
     def size(self) -> int:
-        """Edges of the unrolled circuit: each use of a table counts its non-zero entries (an identity on
-        r states: r), each product of at least two factors counts its factors."""
+        """Edges of the unrolled circuit: each use of a table counts its non-zero entries (an
+        identity on r states: r), each product of at least two factors counts its factors.
+        """
         return sizes.edges(self.circuit, self.arrays)
 
     @property
@@ -130,14 +134,15 @@ class CoefficientTensor(nn.Module, ABC):
     ) -> Tensor:
         """<W, v_1 x .. x v_d> for leaves in the ring's representation.
 
-        leaves: (*batch, d, max k_j), columns beyond k_j are ignored; under Log (the default) logarithms,
-        where 0 means a missing variable. evidence: {latent: (*batch, r) log-weights}. Returns (*batch,).
-        Differentiable under Log and Linear. Raises ValueError for a wrong shape, type or latent.
+        leaves: (*batch, d, max k_j), columns beyond k_j are ignored; under Log (the default)
+        logarithms, where 0 means a missing variable. evidence: {latent: (*batch, r) log-weights}.
+        Returns (*batch,). Differentiable under Log and Linear. Raises ValueError for a wrong shape,
+        type or latent.
 
         >>> from mixtures import TMM
         >>> W = TMM.from_factors(torch.tensor([1.0]), torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))
-        >>> W.contract(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), Linear())
-        tensor(0.3750)
+        >>> W.contract(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), Linear()).item()
+        0.375
         """
         ring = Log() if ring is None else ring
         leaves, batch = as_leaves(self, leaves, ring)
@@ -209,7 +214,9 @@ class CoefficientTensor(nn.Module, ABC):
     def explain(
         self, leaves: Tensor, evidence: Mapping[Hashable, Tensor] | None = None
     ) -> Explanation:
-        """The best joint states of latents and components of this representation, given log leaves."""
+        """The best joint states of latents and components of this representation, given log
+        leaves.
+        """
         return self._choose(leaves, evidence, Max())
 
     @final
@@ -308,8 +315,8 @@ class CoefficientTensor(nn.Module, ABC):
             entries *= k
         if entries > budget:
             raise SizeError(
-                f"the dense tensor would have {entries:.4g} entries, more than the budget of {budget}; "
-                f"W[i] gives single entries, .contract() contractions"
+                f"the dense tensor would have {entries:.4g} entries, more than the budget of "
+                f"{budget}; W[i] gives single entries, .contract() contractions"
             )
 
 

@@ -19,7 +19,8 @@ class Combination(CoefficientTensor):
 
     Latents of part m are named (m, name). The parts keep their tables: what learns the combination
     learns them. side_by_side=True: the components of variable j are those of part 0, then those of
-    part 1, ..: the coefficients of a mixture of mixtures. Raises ValueError where shapes or types differ or weights do not sum to one.
+    part 1, ..: the coefficients of a mixture of mixtures. Raises ValueError where shapes or types
+    differ or weights do not sum to one.
 
     >>> from mixtures import Dense
     >>> V, W = Dense(torch.tensor([1.0, 0.0])), Dense(torch.tensor([0.0, 1.0]))
@@ -83,7 +84,9 @@ class Combination(CoefficientTensor):
 def _join(
     circuits: Sequence[Circuit], tables: Sequence[Sequence[int]], side_by_side: bool
 ) -> Circuit:
-    """All circuits on the same inputs, or on inputs side by side, and a sum of their roots (table 0)."""
+    """All circuits on the same inputs, or on inputs side by side, and a sum of their roots (table
+    0).
+    """
     shapes = numpy.array([circuit.inputs for circuit in circuits])
     offsets = numpy.cumsum(shapes, axis=0) - shapes if side_by_side else numpy.zeros_like(shapes)
     builder = Builder(shapes.sum(0) if side_by_side else shapes[0])

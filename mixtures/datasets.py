@@ -29,8 +29,8 @@ class Images(NamedTuple):
 def pad(x: Any, lengths: Sequence[int]) -> Padded:
     """Rows out of sequences that follow each other in x, as hmmlearn takes them.
 
-    x: (sum of lengths, *event), or (sum of lengths, 1) for scalar events; a missing end is marked in
-    `observed`. Raises ValueError where the lengths do not add up.
+    x: (sum of lengths, *event), or (sum of lengths, 1) for scalar events; a missing end is marked
+    in `observed`. Raises ValueError where the lengths do not add up.
 
     >>> padded = pad([5, 6, 7], [1, 2])
     >>> padded.x.tolist(), padded.observed.tolist()

@@ -36,7 +36,9 @@ CHUNK_ELEMENTS = 2**23  # numbers a chunk may hold at most
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where leaves come from: `read(a, b)` gives rows a..b-1 as (d, max k, b - a), `rows` of them."""
+    """Where leaves come from: `read(a, b)` gives rows a..b-1 as (d, max k, b - a), `rows` of
+    them.
+    """
 
     rows: int
     read: Callable[[int, int], Tensor]
@@ -56,7 +58,9 @@ class Chunk:
 
 
 def rows_at_once(circuit: Circuit) -> int:
-    """How many rows of data a chunk holds: few enough for the cache, enough to outweigh overheads."""
+    """How many rows of data a chunk holds: few enough for the cache, enough to outweigh
+    overheads.
+    """
     steps = sum(layer.steps for layer in circuit.layers)
     wanted = STEP_ELEMENTS * steps // circuit.rows
     allowed = CHUNK_ELEMENTS // circuit.rows
@@ -73,6 +77,7 @@ def from_tensor(leaves: Tensor, evidence: Mapping[Any, Tensor] | None = None) ->
 
 
 def chunks(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the chunks that `rows` rows are cut into."""
     size = rows_at_once(circuit)
     for start in range(0, rows, size):
         yield start, min(rows, start + size)
@@ -108,7 +113,9 @@ def _up(
     stop: int,
     safe: float | None,
 ) -> _Upward:
-    """One upward pass over rows start..stop-1; in mantissas where `safe` says from where they are right."""
+    """One upward pass over rows start..stop-1; in mantissas where `safe` says from where they are
+    right.
+    """
     leaves = source.read(start, stop)
     if safe is None:
         evidence = located(circuit, source.evidence, ring, start, stop)
@@ -206,7 +213,9 @@ def choose(
 def insides(
     circuit: Circuit, stacks: Stacks, source: Source
 ) -> Iterator[tuple[int, int, dict[Any, Tensor]]]:
-    """Rows start..stop-1 and, of every latent, the logarithms (r, B) of what is below it, per state."""
+    """Rows start..stop-1 and, of every latent, the logarithms (r, B) of what is below it, per
+    state.
+    """
     weights = layer_weights(circuit, stacks)
     for start, stop in chunks(circuit, source.rows):
         evidence = located(circuit, source.evidence, Log(), start, stop)
@@ -224,7 +233,8 @@ def insides(
 def tilt(circuit: Circuit, stacks: Stacks, source: Source) -> list[Tensor | None]:
     """The tables given one row of evidence: every entry times the value of its term over its sum's.
 
-    Per layer (L, N, P, C); None for an identity. Rows that the evidence makes impossible stay as they are.
+    Per layer (L, N, P, C); None for an identity. Rows that the evidence makes impossible stay as
+    they are.
     """
     weights = layer_weights(circuit, stacks)
     evidence = located(circuit, source.evidence, Log(), 0, 1)
@@ -268,7 +278,9 @@ def located(
     stop: int,
     rows: Tensor | None = None,
 ) -> Evidence | None:
-    """Evidence about named latents, for (some of the) rows start..stop-1, where the passes look for it."""
+    """Evidence about named latents, for (some of the) rows start..stop-1, where the passes look for
+    it.
+    """
     if not evidence:
         return None
     found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
@@ -291,7 +303,9 @@ def named(circuit: Circuit, states: Mapping[tuple[int, int], Tensor]) -> dict[An
 
 
 class Contraction(torch.autograd.Function):
-    """The value of a circuit, differentiable in the leaves, the evidence and the tables' logarithms."""
+    """The value of a circuit, differentiable in the leaves, the evidence and the tables'
+    logarithms.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]

@@ -24,11 +24,13 @@ class Diagonal(NamedTuple):
 
 
 class HT(TreeTensor):
-    """A non-negative hierarchical Tucker tensor with normalised tables; on a caterpillar a tensor train.
+    """A non-negative hierarchical Tucker tensor with normalised tables; on a caterpillar a tensor
+    train.
 
     Every edge v - parent is a bond of dimension b_v (`states`: one number, or {node: b}, leaves
-    included); the root's is 1. Inner node v: (b_v, product of its children's bonds, in their order, the
-    last fastest); leaf j: (b_j, k_j). emission=False: leaf bonds are components, without a table.
+    included); the root's is 1. Inner node v: (b_v, product of its children's bonds, in their order,
+    the last fastest); leaf j: (b_j, k_j). emission=False: leaf bonds are components, without a
+    table.
 
     >>> HT(Tree.balanced(4), components=2, states=3).table(4).shape
     torch.Size([3, 9])
@@ -53,7 +55,8 @@ class HT(TreeTensor):
 
     @classmethod
     def from_tables(cls, tree: Tree, tables: Mapping[Node, Any]) -> HT:
-        """From {node: table}; a leaf without one is an identity; `Diagonal(table)` stores a diagonal.
+        """From {node: table}; a leaf without one is an identity; `Diagonal(table)` stores a
+        diagonal.
 
         The same table object given to several nodes is one tied table. Raises StructureError and
         ValueError naming the node that does not fit.
@@ -161,8 +164,8 @@ def _check_columns(
     if diagonal:
         if set(bonds) != {columns}:
             raise ValueError(
-                f"the diagonal table of node {node!r} has {columns} columns, but its children's bonds "
-                f"are {bonds}"
+                f"the diagonal table of node {node!r} has {columns} columns, but its children's "
+                f"bonds are {bonds}"
             )
         return
     product = 1
@@ -170,6 +173,6 @@ def _check_columns(
         product *= bond
     if columns != product:
         raise ValueError(
-            f"the table of node {node!r} must have {product} columns, the product of its children's "
-            f"bonds {bonds}, got {columns}"
+            f"the table of node {node!r} must have {product} columns, the product of its "
+            f"children's bonds {bonds}, got {columns}"
         )

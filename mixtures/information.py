@@ -47,8 +47,8 @@ def kl(
     """E[log f - log g] under f, in nats."""
     if first.variables != second.variables or first.components.event != second.components.event:
         raise ValueError(
-            f"expected a mixture of {first.variables} variables with event {first.components.event}, "
-            f"got {second.variables} and {second.components.event}"
+            f"expected a mixture of {first.variables} variables with event "
+            f"{first.components.event}, got {second.variables} and {second.components.event}"
         )
     return _expected(first, lambda rows, logs: logs - second.log_prob(rows), samples, generator)
 
@@ -94,7 +94,9 @@ def inner(first: CoefficientTensor, second: CoefficientTensor, gram: Tensor) -> 
 def _summands(
     tensor: CoefficientTensor,
 ) -> list[tuple[Tensor | float, CoefficientTensor, list[int]]]:
-    """(weight, part, first component of each variable) of a combination, nested ones taken apart."""
+    """(weight, part, first component of each variable) of a combination, nested ones taken
+    apart.
+    """
     start = [0] * tensor.variables
     if not isinstance(tensor, Combination):
         return [(1.0, tensor, start)]

@@ -14,9 +14,11 @@ from mixtures.treetensor import TreeTensor, drawn, given, known_nodes
 
 
 class LTM(TreeTensor):
-    """A latent tree model: every inner node of the tree is a latent variable, every edge a conditional table.
+    """A latent tree model: every inner node of the tree is a latent variable, every edge a
+    conditional table.
 
-        W[i] = sum over z of T_root[0, z_root] prod_v T_v[z_parent(v), z_v] prod_j T_j[z_parent(j), i_j]
+        W[i] = sum over z of T_root[0, z_root] prod_v T_v[z_parent(v), z_v] prod_j T_j[z_parent(j),
+        i_j]
 
     tree: a `Tree`; components: k or one per variable; states: r or {latent: r}. Tables are random,
     rows uniform on the simplex. emission=False: components are the states of the leaf's parent, no
@@ -48,10 +50,12 @@ class LTM(TreeTensor):
 
     @classmethod
     def from_tables(cls, tree: Tree, tables: Mapping[Node, Any]) -> LTM:
-        """From {node: table}: root (1, r), latent (r_parent, r), leaf (r_parent, k_j); rows sum to one.
+        """From {node: table}: root (1, r), latent (r_parent, r), leaf (r_parent, k_j); rows sum to
+        one.
 
-        The same table object given to several nodes is one tied table; None, or no table for a leaf,
-        is an identity. Raises StructureError and ValueError naming the node that does not fit.
+        The same table object given to several nodes is one tied table; None, or no table for a
+        leaf, is an identity. Raises StructureError and ValueError naming the node that does not
+        fit.
 
         >>> half = torch.tensor([[0.5, 0.5]])
         >>> leaf = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
@@ -70,7 +74,9 @@ class LTM(TreeTensor):
 def ltm_sizes(
     tree: Tree, components: Sequence[int], states: Mapping[Node, int]
 ) -> dict[Node, tuple[int, int]]:
-    """(rows, columns) of every table: the parent's states, and the node's own states or components."""
+    """(rows, columns) of every table: the parent's states, and the node's own states or
+    components.
+    """
     sizes: dict[Node, tuple[int, int]] = {tree.root: (1, states[tree.root])}
     for node in tree.inner:
         for child in tree.children[node]:

@@ -23,10 +23,11 @@ Evidence = Mapping[Hashable, Tensor]
 class Mixture(nn.Module):
     """f(x) = sum over i of W[i] prod_j f_{j,i_j}(x_j), W `coefficients`, f_{j,i} `components`.
 
-    Rows x are (n, d, *event): floats with NaN for missing, integers or bool, arrays, tensors or data
-    frames, or with `observed=` (bool, same shape); or data encoded once by `mixture.encode(x)`. In every
-    query `leaves=` (n, d, max k_j) log-weights of components may stand in for x. Raises ValueError where
-    coefficients and components do not fit, and for values outside a family's domain.
+    Rows x are (n, d, *event): floats with NaN for missing, integers or bool, arrays, tensors or
+    data frames, or with `observed=` (bool, same shape); or data encoded once by
+    `mixture.encode(x)`. In every query `leaves=` (n, d, max k_j) log-weights of components may
+    stand in for x. Raises ValueError where coefficients and components do not fit, and for values
+    outside a family's domain.
 
     >>> from mixtures import HMM
     >>> from mixtures.components import Gaussian
@@ -40,8 +41,8 @@ class Mixture(nn.Module):
             components, Components
         ):
             raise ValueError(
-                f"expected Mixture(coefficients, components), got {type(coefficients).__name__} and "
-                f"{type(components).__name__}"
+                f"expected Mixture(coefficients, components), got {type(coefficients).__name__} "
+                f"and {type(components).__name__}"
             )
         super().__init__()
         rows.check_fit(coefficients, components)
@@ -149,8 +150,9 @@ class Mixture(nn.Module):
     ) -> Any:
         """Latent states given x: {latent: (n, r)} posteriors, or {latent: (n,)} states.
 
-        how: "posterior" (smoothing), "best" (the best joint explanation, Viterbi) or "sample" (a joint
-        draw). Of an HMM stacked: (n, d, r) or (n, d). Raises ValueError naming rows of probability zero.
+        how: "posterior" (smoothing), "best" (the best joint explanation, Viterbi) or "sample" (a
+        joint draw). Of an HMM stacked: (n, d, r) or (n, d). Raises ValueError naming rows of
+        probability zero.
         """
         if how == "posterior":
             found = self._posterior_states(x, observed, leaves, evidence)
@@ -180,7 +182,8 @@ class Mixture(nn.Module):
         observed: Any = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The rows (n, d, *event) with missing entries filled in; observed entries stay as they are.
+        """The rows (n, d, *event) with missing entries filled in; observed entries stay as they
+        are.
 
         how: "sample" draws them from their joint posterior, "mean" takes posterior means.
         """
@@ -208,7 +211,8 @@ class Mixture(nn.Module):
         return Mixture(coefficients, self.components.select(variables))
 
     def condition(self, x: Any, observed: Any = None) -> Mixture:
-        """The mixture of the variables that are missing in the single row x (d, *event), given the others.
+        """The mixture of the variables that are missing in the single row x (d, *event), given the
+        others.
 
         Raises ValueError where nothing is missing, or where the row has probability zero.
         """
@@ -228,7 +232,8 @@ class Mixture(nn.Module):
         return Mixture(coefficients, self.components.select(free))
 
     def of_length(self, variables: int) -> Mixture:
-        """The mixture of `variables` variables with the same shared tables and components, as a copy.
+        """The mixture of `variables` variables with the same shared tables and components, as a
+        copy.
 
         Raises ValueError unless tables and components are shared.
         """
@@ -255,7 +260,9 @@ class Mixture(nn.Module):
         observed: Any = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Of an HMM with shared tables: n draws of the next steps of every row, (n, rows, steps, *event)."""
+        """Of an HMM with shared tables: n draws of the next steps of every row, (n, rows, steps,
+        *event).
+        """
         longer = self.of_length(self.variables + chains.at_least_one(steps, "steps"))
         data = chains.lengthened(self.encode(x, observed), steps)
         draws = [
@@ -277,8 +284,8 @@ class Mixture(nn.Module):
     def expectation(self, functions: Mapping[int, Any]) -> Tensor:
         """E[prod_j g_j(x_j)] for {variable: g_j}; variables without a function count as g = 1.
 
-        A function takes a tensor of values and returns one of the same shape; a tensor (k_j,) in its
-        place gives E[g_j | component] itself.
+        A function takes a tensor of values and returns one of the same shape; a tensor (k_j,) in
+        its place gives E[g_j | component] itself.
         """
         leaves = self.components.expectation(functions)
         return self.coefficients.contract(leaves, Linear())
@@ -286,7 +293,9 @@ class Mixture(nn.Module):
     def entropy(
         self, *, samples: int = 10_000, generator: torch.Generator | None = None
     ) -> Estimate:
-        """- E[log f(x)]: exact where all rows can be listed, else Monte Carlo with a standard error."""
+        """- E[log f(x)]: exact where all rows can be listed, else Monte Carlo with a standard
+        error.
+        """
         return information.entropy(self, samples, generator)
 
     def kl(
@@ -324,7 +333,8 @@ class Mixture(nn.Module):
         counts: Sequence[Tensor] | None = None,
         keep_states: bool = False,
     ) -> Iterator[engine.Chunk]:
-        """Posteriors chunk by chunk, without a tape; adds expected counts of the tables to `counts`.
+        """Posteriors chunk by chunk, without a tape; adds expected counts of the tables to
+        `counts`.
 
         Raises ValueError naming rows of probability zero.
         """
@@ -384,7 +394,9 @@ class Mixture(nn.Module):
 
 
 def mix(weights: Sequence[float], parts: Sequence[Mixture]) -> Mixture:
-    """sum over m of weights[m] parts[m]: components side by side, or shared if they are one object."""
+    """sum over m of weights[m] parts[m]: components side by side, or shared if they are one
+    object.
+    """
     first = parts[0].components
     tensors = [part.coefficients for part in parts]
     if all(part.components is first for part in parts):

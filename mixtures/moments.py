@@ -55,8 +55,9 @@ def mean(coefficients: CoefficientTensor, components: Components) -> Tensor:
 def covariance(coefficients: CoefficientTensor, components: Components) -> Tensor:
     """Cov(x), (d, d), or (d e, d e) for vectors of e entries, entries of a variable together.
 
-    Cov(x_a, x_b) = sum over i of W[i] m_{a,i} m_{b,i} for different variables, m the components' means less the
-    mean: one gradient of <W, m_a> per entry a. Within a variable the components' own covariances count too.
+    Cov(x_a, x_b) = sum over i of W[i] m_{a,i} m_{b,i} for different variables, m the components'
+    means less the mean: one gradient of <W, m_a> per entry a. Within a variable the components' own
+    covariances count too.
     """
     weights = component_marginals(coefficients)
     d, k = weights.shape

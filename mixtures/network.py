@@ -20,10 +20,12 @@ KINDS = ("sum", "product", "input")
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Nodes in topological order, children first; the children of node v are `child[start[v]:start[v+1]]`.
+    """Nodes in topological order, children first; the children of node v are
+    `child[start[v]:start[v+1]]`.
 
-    Inputs carry (variable, component); `weight` has one entry per edge (1 for the edges of products). The last
-    node is the root. `names` are what messages call the nodes, `keys` what their latents are called.
+    Inputs carry (variable, component); `weight` has one entry per edge (1 for the edges of
+    products). The last node is the root. `names` are what messages call the nodes, `keys` what
+    their latents are called.
     """
 
     kind: Integers
@@ -49,7 +51,9 @@ class Network:
 
     @cached_property
     def scopes(self) -> list[int]:
-        """The scope of every node as a bitset; StructureError where a node is not complete or decomposable."""
+        """The scope of every node as a bitset; StructureError where a node is not complete or
+        decomposable.
+        """
         known: dict[int, int] = {}
         scopes: list[int] = []
         for node in range(len(self)):
@@ -68,8 +72,9 @@ class Network:
         for child in below[1:]:
             if scopes[child] is not scope and scopes[child] != scope:
                 raise StructureError(
-                    f"sum node {self.name(node)} is not complete: its children {self.name(below[0])} and "
-                    f"{self.name(child)} have the scopes {members(scope)} and {members(scopes[child])}"
+                    f"sum node {self.name(node)} is not complete: its children "
+                    f"{self.name(below[0])} and {self.name(child)} have the scopes "
+                    f"{members(scope)} and {members(scopes[child])}"
                 )
         return scope
 
@@ -95,13 +100,15 @@ class Network:
     def compile(self) -> tuple[Circuit, list[NDArray[Any]], list[tuple[int, int, int]]]:
         """The circuit, the table stacks (slots, 1, fan-in), and where each sum's weights went.
 
-        Nodes of one level, kind and about equal fan-in are one layer: fan-ins are rounded up and padded
-        with the ring's zero (sums) or one (products).
+        Nodes of one level, kind and about equal fan-in are one layer: fan-ins are rounded up and
+        padded with the ring's zero (sums) or one (products).
         """
         return _Compiler(self).result()
 
     def to_networkx(self, weights: NDArray[Any] | None = None) -> networkx.DiGraph:
-        """A graph with node attributes kind, variable, component and edge attribute weight (of sums)."""
+        """A graph with node attributes kind, variable, component and edge attribute weight (of
+        sums).
+        """
         weight = self.weight if weights is None else weights
         graph = networkx.DiGraph(shape=self.shape)
         for node in range(len(self)):
@@ -121,10 +128,11 @@ class Network:
 
 
 def from_networkx(graph: networkx.DiGraph, shape: Sequence[int] | None = None) -> Network:
-    """Read a graph with node attribute kind (sum, product, input), inputs with variable and component,
-    and edges with weight below sums; what the root does not reach is left out.
+    """Read a graph with node attribute kind (sum, product, input), inputs with variable and
+    component, and edges with weight below sums; what the root does not reach is left out.
 
-    shape: (k_1, .., k_d); default: the graph's attribute `shape`, else the largest numbers that occur.
+    shape: (k_1, .., k_d); default: the graph's attribute `shape`, else the largest numbers that
+    occur.
     """
     if not graph.is_directed():
         raise StructureError("expected a directed graph with edges from a node to its children")

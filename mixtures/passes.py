@@ -118,7 +118,9 @@ def factors_at(
 
 
 def inside_of(values: Values, place: int, step: int, factors: Sequence[Tensor]) -> Tensor:
-    """The combined children (N, C, B), times the evidence about these latents where there is any."""
+    """The combined children (N, C, B), times the evidence about these latents where there is
+    any.
+    """
     inside = combine(values.circuit.layers[place], values.ring, factors)
     given = values.evidence.get((place, step))
     if given is None:
@@ -170,7 +172,9 @@ class Flow(ABC):
         inside: Tensor,
         outside: Tensor,
     ) -> None:
-        """Take the flow of `outside`, share it among the terms of `inside`, give it to the children."""
+        """Take the flow of `outside`, share it among the terms of `inside`, give it to the
+        children.
+        """
 
 
 class Shares(Flow):

@@ -25,12 +25,16 @@ def inputs(variables: int, components: int | Sequence[int]) -> list[list[Express
 
 
 class Node:
-    """A node of the network an expression stands for; equal only to itself, so that it can be shared."""
+    """A node of the network an expression stands for; equal only to itself, so that it can be
+    shared.
+    """
 
     below: tuple[Node, ...] = ()
 
 
 class Input(Node):
+    """Component `component` of variable `variable`."""
+
     def __init__(self, variable: int, component: int, shape: tuple[int, ...]) -> None:
         self.variable, self.component, self.shape = variable, component, shape
 
@@ -39,6 +43,8 @@ class Input(Node):
 
 
 class Product(Node):
+    """A product of nodes."""
+
     def __init__(self, factors: Sequence[Node]) -> None:
         self.below = tuple(factors)
 
@@ -47,6 +53,8 @@ class Product(Node):
 
 
 class Sum(Node):
+    """A weighted sum of nodes."""
+
     def __init__(self, weights: Sequence[float], terms: Sequence[Node]) -> None:
         self.weights, self.below = tuple(weights), tuple(terms)
 
@@ -62,8 +70,8 @@ class Sum(Node):
 class Expression:
     """scale times a node; sums and products of expressions are expressions, and share their nodes.
 
-    A sum is open as long as its weights do not sum to one: scaling it scales its terms, and adding to
-    it adds terms.
+    A sum is open as long as its weights do not sum to one: scaling it scales its terms, and adding
+    to it adds terms.
     """
 
     def __init__(self, node: Node, scale: float = 1.0) -> None:

@@ -17,7 +17,8 @@ def random_network(
     repetitions: int,
     generator: torch.Generator | None,
 ) -> Network:
-    """The structure of Peharz et al. (UAI 2019): `repetitions` random binary splits of the variables.
+    """The structure of Peharz et al. (UAI 2019): `repetitions` random binary splits of the
+    variables.
 
     A region has `sums` sums over all products of one sum of either half; after `depth` splits, or
     for a single variable, it has `sums` products of univariate sums over components.

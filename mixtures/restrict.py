@@ -1,4 +1,6 @@
-"""Marginals and conditionals of coefficient tensors: the same tables, tilted by evidence, on what is left."""
+"""Marginals and conditionals of coefficient tensors: the same tables, tilted by evidence, on what
+is left.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,16 @@ Tilted = Sequence[Tensor | None]  # per layer (L, N, P, C)
 def marginal(tensor: CoefficientTensor, variables: Sequence[int]) -> CoefficientTensor:
     """W summed over all variables but `variables`, which are renumbered in the order given.
 
-    Tree models stay tree models (LTM, HT) on the pruned tree, networks networks. No arithmetic but sums.
+    Tree models stay tree models (LTM, HT) on the pruned tree, networks networks. No arithmetic but
+    sums.
     """
     return restrict(tensor, _checked(tensor, variables), None)
 
 
 def condition(tensor: CoefficientTensor, leaves: Tensor, free: Sequence[int]) -> CoefficientTensor:
-    """W[.. | evidence] over the variables `free`: tables tilted by the log leaves (d, k) of the others."""
+    """W[.. | evidence] over the variables `free`: tables tilted by the log leaves (d, k) of the
+    others.
+    """
     source = engine.from_tensor(leaves[None])
     with torch.no_grad():
         tilted = engine.tilt(tensor.circuit, tensor.arrays, source)
@@ -54,8 +59,8 @@ def restrict(
 ) -> CoefficientTensor:
     """Sum out all variables but `variables`, with other tables where `tilted` gives them."""
     raise TypeError(
-        f"{type(tensor).__name__} has no rule for marginals: derive from TreeTensor or SPN, or register "
-        f"one with mixtures.restrict.restrict.register"
+        f"{type(tensor).__name__} has no rule for marginals: derive from TreeTensor or SPN, or "
+        f"register one with mixtures.restrict.restrict.register"
     )
 
 
@@ -105,7 +110,9 @@ def _kept(
     renumbered: Mapping[int, int],
     maker: NetworkMaker,
 ) -> int | None:
-    """What a node becomes; None for the constant one, which is what is left of a summed-out scope."""
+    """What a node becomes; None for the constant one, which is what is left of a summed-out
+    scope.
+    """
     if network.kind[node] == INPUT:
         variable = renumbered.get(int(network.variable[node]))
         return None if variable is None else maker.input(variable, int(network.component[node]))

@@ -1,4 +1,6 @@
-"""Rows of data on their way into the passes: where leaves come from, and what is checked of rows."""
+"""Rows of data on their way into the passes: where leaves come from, and what is checked of
+rows.
+"""
 
 from __future__ import annotations
 

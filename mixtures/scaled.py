@@ -1,7 +1,8 @@
 """Logarithms carried as mantissas with one log-scale per row: no exp and log inside the circuit.
 
-In a tree every value enters the root exactly once, as a factor, so the scales of all values add up to one
-number per row. Rows for which underflow cannot be excluded are `suspect` and are evaluated again under `Log`.
+In a tree every value enters the root exactly once, as a factor, so the scales of all values add up
+to one number per row. Rows for which underflow cannot be excluded are `suspect` and are evaluated
+again under `Log`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ FACTORS = 8  # products of more factors underflow too often for mantissas
 class Scaled(Log):
     """One chunk of rows under Log, in mantissas that are renormalised to a maximum of one.
 
-    With smallest table entry w, at most C states and m factors, what underflow loses of a sum is at most
-    C m tiny, and the sum at least w times the largest mantissa M: rows whose M stays above
-    C m tiny / (w eps) lost less than a rounding error.
+    With smallest table entry w, at most C states and m factors, what underflow loses of a sum is at
+    most C m tiny, and the sum at least w times the largest mantissa M: rows whose M stays above C m
+    tiny / (w eps) lost less than a rounding error.
     """
 
     one = 1.0
@@ -96,7 +97,9 @@ class Scaled(Log):
 
 
 def safe_limit(circuit: Circuit, stacks: Sequence[Tensor]) -> float | None:
-    """The least mantissa that proves a row right, or None where mantissas do not serve this circuit."""
+    """The least mantissa that proves a row right, or None where mantissas do not serve this
+    circuit.
+    """
     if not circuit.is_multilinear_tree or not stacks:
         return None
     info = torch.finfo(stacks[0].dtype)

@@ -100,8 +100,8 @@ class Linear(Semiring):
 class Log(Semiring):
     """Logarithms of non-negative numbers: densities, and on the way down posteriors and counts.
 
-    Every value has a logarithm of its own. A sum of states more than the type's range below the best
-    one is computed again in logarithms, so nothing is lost to underflow.
+    Every value has a logarithm of its own. A sum of states more than the type's range below the
+    best one is computed again in logarithms, so nothing is lost to underflow.
     """
 
     one = 0.0
@@ -131,7 +131,9 @@ class Log(Semiring):
         flow: Tensor,
         counts: Counts | None,
     ) -> Tensor:
-        """A node's flow goes to its terms in proportion; `counts` collects what each entry passed on."""
+        """A node's flow goes to its terms in proportion; `counts` collects what each entry passed
+        on.
+        """
         if weights is None:
             return flow
         top = finite_top(inside)
@@ -198,8 +200,8 @@ class Sample(Log):
     def draw(self, terms: Tensor) -> Tensor:
         """Draw an index of axis 1 in proportion to `terms`, never one whose term is zero.
 
-        Where all terms are zero it is the last one: such a row has probability zero, which is refused
-        once its value is known.
+        Where all terms are zero it is the last one: such a row has probability zero, which is
+        refused once its value is known.
         """
         below = terms.cumsum(1)
         total = below[:, -1]
@@ -298,7 +300,9 @@ def pieces(
 
 
 def rows_of(table: Tensor, state: Tensor) -> Tensor:
-    """table (N, P, C), state (N, B) -> (N, C, B): the row of each node that each batch row is in."""
+    """table (N, P, C), state (N, B) -> (N, C, B): the row of each node that each batch row is
+    in.
+    """
     nodes, parents, children = table.shape
     if parents == 1:
         return table.mT.expand(nodes, children, state.shape[1])

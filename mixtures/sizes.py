@@ -12,7 +12,9 @@ from mixtures.circuit import CONSTANTS, ONE, ZERO, Builder, Circuit, Layer
 
 
 def edges(circuit: Circuit, arrays: Sequence[Tensor]) -> int:
-    """Edges of the unrolled circuit: non-zero entries of every use of a table, and factors of products."""
+    """Edges of the unrolled circuit: non-zero entries of every use of a table, and factors of
+    products.
+    """
     entries = [_numpy((array != 0).sum((1, 2))) for array in arrays]
     columns = [_numpy((array != 0).any(1).sum(1)) for array in arrays]
     total = 0
@@ -68,7 +70,9 @@ def depth(circuit: Circuit) -> int:
 
 
 def dense_circuit(shape: Sequence[int]) -> Circuit:
-    """One mixing of the outer product of all variables: the circuit of a tensor given entry by entry."""
+    """One mixing of the outer product of all variables: the circuit of a tensor given entry by
+    entry.
+    """
     builder = Builder(shape)
     children = numpy.array([builder.input(j) for j in range(len(shape))]).reshape(-1, 1, 1)
     slots = numpy.zeros((1, 1), dtype=numpy.int64)

@@ -24,8 +24,8 @@ class SPN(CoefficientTensor):
     """A sum-product network over the components of d variables.
 
     root: an expression in `inputs(d, k)`, or a `Network`. Sums must be complete, products
-    decomposable (StructureError naming the node), weights non-negative with sum one (ValueError saying
-    what they sum to).
+    decomposable (StructureError naming the node), weights non-negative with sum one (ValueError
+    saying what they sum to).
 
     >>> from mixtures import inputs
     >>> a = inputs(2, 2)
@@ -60,8 +60,10 @@ class SPN(CoefficientTensor):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> SPN:
-        """From a graph: node attribute kind ("sum", "product", "input"), inputs with variable and component,
-        edges below sums with weight. shape: (k_1, .., k_d), default the largest that occur."""
+        """From a graph: node attribute kind ("sum", "product", "input"), inputs with variable and
+        component, edges below sums with weight. shape: (k_1, .., k_d), default the largest that
+        occur.
+        """
         return cls(from_networkx(graph, shape), dtype=dtype, device=device)
 
     @classmethod
@@ -77,8 +79,8 @@ class SPN(CoefficientTensor):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> SPN:
-        """A random network (Peharz et al., UAI 2019): regions halved at random `depth` times, `sums`
-        sums in each, `repetitions` of it under one root.
+        """A random network (Peharz et al., UAI 2019): regions halved at random `depth` times,
+        `sums` sums in each, `repetitions` of it under one root.
 
         >>> SPN.random(4, 2, depth=1, sums=2, repetitions=1).is_normalised()
         True
@@ -91,7 +93,9 @@ class SPN(CoefficientTensor):
         return cls(network, dtype=dtype, device=device)
 
     def to_networkx(self) -> networkx.DiGraph:
-        """The network with its present weights; nodes are numbered, children first, the root last."""
+        """The network with its present weights; nodes are numbered, children first, the root
+        last.
+        """
         return self.network.to_networkx(self.edge_weights())
 
     def edge_weights(self) -> NDArray[Any]:

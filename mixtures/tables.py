@@ -15,8 +15,8 @@ class Table(nn.Module):
     """A stack of conditional probability tables, shape (nodes, parent, child), rows summing to one.
 
     `logits` is the Parameter: log-probabilities up to a constant per row, with -inf a structural
-    zero that stays one under any optimizer. `values` are the probabilities; they are bit for bit what
-    was last given to the constructor or to `set`, until an optimizer changes the logits.
+    zero that stays one under any optimizer. `values` are the probabilities; they are bit for bit
+    what was last given to the constructor or to `set`, until an optimizer changes the logits.
 
     >>> table = Table(torch.tensor([[[0.25, 0.75]]], dtype=torch.float64))
     >>> table.values.tolist()
@@ -98,7 +98,9 @@ class Table(nn.Module):
         return " x ".join(str(size) for size in self.logits.shape)
 
     def _mark_fresh(self) -> None:
-        """Remember which logits the cached values belong to; the alias keeps their address taken."""
+        """Remember which logits the cached values belong to; the alias keeps their address
+        taken.
+        """
         self._fresh = (self.logits.detach(), version(self.logits))
 
     def _is_fresh(self) -> bool:
@@ -152,7 +154,8 @@ def check_rows(values: Tensor) -> None:
     if not (low >= 0 and high < torch.inf):
         bad = torch.nonzero(~((values >= 0) & (values < torch.inf)))[0].tolist()
         raise ValueError(
-            f"a table must hold finite non-negative numbers, got {values[tuple(bad)].item()} at {bad}"
+            f"a table must hold finite non-negative numbers, got {values[tuple(bad)].item()} "
+            f"at {bad}"
         )
     excess = (values.detach().sum(-1) - 1).abs()
     tolerance = 64 * torch.finfo(values.dtype).eps * max(16, values.shape[-1])

@@ -11,7 +11,8 @@ TOLERANCE = 1e-9
 
 
 class Terms(Generic[T]):
-    """Weighted terms whose weights do not sum to one yet; the sum that reaches one is the combination.
+    """Weighted terms whose weights do not sum to one yet; the sum that reaches one is the
+    combination.
 
     Raises ValueError for a negative weight, and wherever an unfinished sum is used as a tensor.
     """
@@ -50,8 +51,8 @@ class Terms(Generic[T]):
         if name.startswith("__"):
             raise AttributeError(name)
         raise ValueError(
-            f"weights must sum to one, but this sum of {len(self._terms)} terms has weights that sum "
-            f"to {self.total:.12g} so far; add the missing terms before using .{name}"
+            f"weights must sum to one, but this sum of {len(self._terms)} terms has weights that "
+            f"sum to {self.total:.12g} so far; add the missing terms before using .{name}"
         )
 
     def __repr__(self) -> str:

@@ -1,4 +1,6 @@
-"""Tensorial mixture models: the coefficients of a CP ("shallow") or a balanced-tree ("deep") mixture."""
+"""Tensorial mixture models: the coefficients of a CP ("shallow") or a balanced-tree ("deep")
+mixture.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ from mixtures.treetensor import TreeTensor, drawn
 class TMM(TreeTensor):
     """A tensorial mixture model (Sharir et al., arXiv 1610.04167).
 
-    arity=None: one latent with r states above all variables, W = sum over s of w_s a_{1,s} x .. x a_{d,s};
-    arity=2, 3, ..: the balanced tree of that arity, every latent with r states. shared=True: the tables
-    of one level are one (CP: one factor). emission=False: components are the states of the lowest
-    latents. Raises StructureError for shared tables on a tree whose levels differ.
+    arity=None: one latent with r states above all variables, W = sum over s of w_s a_{1,s} x .. x
+    a_{d,s}; arity=2, 3, ..: the balanced tree of that arity, every latent with r states.
+    shared=True: the tables of one level are one (CP: one factor). emission=False: components are
+    the states of the lowest latents. Raises StructureError for shared tables on a tree whose levels
+    differ.
 
     >>> TMM(4, components=2, states=3).size, TMM(4, components=2, states=3, arity=2).size
     (39, 63)
@@ -60,8 +63,8 @@ class TMM(TreeTensor):
         """The CP model with weights (r,) and factors (d, r, k), or a list of d factors (r, k_j).
 
         Without factors the components are the states, of as many variables as `variables` says.
-        The same factor object given for several variables is one tied table. Raises ValueError unless
-        weights and the rows of the factors sum to one.
+        The same factor object given for several variables is one tied table. Raises ValueError
+        unless weights and the rows of the factors sum to one.
         """
         weights = torch.as_tensor(weights)
         if weights.ndim != 1:

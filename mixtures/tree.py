@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,11 @@ Node = Hashable
 
 
 class Tree:
-    """A rooted tree: leaves are named 0..d-1, inner nodes carry any names, children keep their order.
+    """A rooted tree: leaves are named 0..d-1, inner nodes carry any names, children keep their
+    order.
 
-    `children` maps every inner node to its children. Raises StructureError, naming the node, where that
-    is no tree or where the leaves are not the variables 0..d-1.
+    `children` maps every inner node to its children. Raises StructureError, naming the node, where
+    that is no tree or where the leaves are not the variables 0..d-1.
 
     >>> tree = Tree({"top": [0, "pair"], "pair": [1, 2]})
     >>> tree.root, tree.variables, tree.children["pair"]
@@ -52,7 +54,8 @@ class Tree:
 
     @classmethod
     def caterpillar(cls, variables: int) -> Tree:
-        """The binary tree with one spine: the root splits off variable 0, the next one variable 1, ..
+        """The binary tree with one spine: the root splits off variable 0, the next one variable 1,
+        ..
 
         The tree of a tensor train; inner nodes d..2d-2 from the bottom, the root last.
         """
@@ -67,7 +70,9 @@ class Tree:
 
     @classmethod
     def balanced(cls, variables: int, arity: int = 2) -> Tree:
-        """All leaves as equally deep as can be; the blocks of a node differ by at most one, larger first."""
+        """All leaves as equally deep as can be; the blocks of a node differ by at most one, larger
+        first.
+        """
         _check_variables(variables)
         if arity < 2:
             raise ValueError(f"arity must be at least 2, got {arity}")
@@ -98,7 +103,9 @@ class Tree:
     def random(
         cls, variables: int, *, arity: int = 2, generator: torch.Generator | None = None
     ) -> Tree:
-        """A random tree: as long as more than one subtree is left, 2 to `arity` of them are joined."""
+        """A random tree: as long as more than one subtree is left, 2 to `arity` of them are
+        joined.
+        """
         _check_variables(variables)
         if arity < 2:
             raise ValueError(f"arity must be at least 2, got {arity}")
@@ -147,8 +154,8 @@ class Tree:
     def from_newick(cls, text: str, names: Sequence[str] | None = None) -> Tree:
         """From Newick notation; leaves are integers, or `names` lists which name is which variable.
 
-        Branch lengths are read over; inner nodes keep their labels, unlabelled ones are named d, d + 1, ..
-        from the left, bottom up.
+        Branch lengths are read over; inner nodes keep their labels, unlabelled ones are named d, d
+        + 1, .. from the left, bottom up.
 
         >>> Tree.from_newick("((0,1),2);").children
         {3: (0, 1), 4: (3, 2)}
@@ -161,8 +168,8 @@ class Tree:
     def from_graph(cls, graph: networkx.Graph, root: int | None = None) -> Tree:
         """From an undirected tree over the variables 0..d-1: each gets a latent of its own, d + j.
 
-        Variable j is the first child of latent d + j; latents are joined as the variables are, and the
-        tree hangs from the latent of `root` (default: a centre of the graph).
+        Variable j is the first child of latent d + j; latents are joined as the variables are, and
+        the tree hangs from the latent of `root` (default: a centre of the graph).
         """
         d = graph.number_of_nodes()
         if set(graph.nodes) != set(range(d)):
@@ -320,10 +327,12 @@ def _check_variables(variables: int) -> None:
 
 
 def _halves(block: list[int], parts: int) -> list[list[int]]:
-    """Cut into at most `parts` consecutive pieces whose sizes differ by at most one, larger first."""
+    """Cut into at most `parts` consecutive pieces whose sizes differ by at most one, larger
+    first.
+    """
     parts = min(parts, len(block))
     size, more = divmod(len(block), parts)
     ends = [0]
     for part in range(parts):
         ends.append(ends[-1] + size + (part < more))
-    return [block[a:b] for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    return [block[a:b] for a, b in itertools.pairwise(ends)]

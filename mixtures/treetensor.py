@@ -23,12 +23,14 @@ Values = Callable[[Sequence[Hashable], tuple[int, int]], Tensor]
 
 
 class TreeTensor(CoefficientTensor):
-    """A tensor on a tree: node v has a table (out_v, in_v), in_v the states its children combine to.
+    """A tensor on a tree: node v has a table (out_v, in_v), in_v the states its children combine
+    to.
 
-    tables: {node: (rows, columns)} sizes for every node, leaves included; `keys` {node: key} says which
-    nodes share a table (equal keys) and which have none (absent: an identity); `values(keys, sizes)`
-    gives the tables (len(keys), rows, columns) of one shape. At the nodes in `joint` the columns
-    are the joint states of the children (last fastest), elsewhere all children are in the node's state.
+    tables: {node: (rows, columns)} sizes for every node, leaves included; `keys` {node: key} says
+    which nodes share a table (equal keys) and which have none (absent: an identity); `values(keys,
+    sizes)` gives the tables (len(keys), rows, columns) of one shape. At the nodes in `joint` the
+    columns are the joint states of the children (last fastest), elsewhere all children are in the
+    node's state.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class TreeTensor(CoefficientTensor):
         return model
 
     def table(self, node: Node) -> Tensor | None:
-        """The table of a node, (rows, columns); None for an identity. Raises ValueError for no node."""
+        """The table of a node, (rows, columns); None for an identity. Raises ValueError for no
+        node.
+        """
         if node not in self._sizes:
             raise ValueError(f"there is no node {node!r} in {self.tree!r}")
         place = self._places.get(node)
@@ -144,7 +148,9 @@ def _check_members(
 
 
 def known_nodes(tree: Tree, tables: Mapping[Node, Any], *, every: bool = False) -> None:
-    """Raise StructureError for a table of no node, and where `every` node needs one for a missing one."""
+    """Raise StructureError for a table of no node, and where `every` node needs one for a missing
+    one.
+    """
     nodes = set(tree.nodes)
     for node in tables:
         if node not in nodes:

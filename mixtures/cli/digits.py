@@ -60,7 +60,12 @@ def run(folder: Path, iterations: int, seed: int) -> None:
         f"{train.shape[1]} pixels of {GREY_LEVELS} grey levels."
     )
     fitted = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         for name, tensor in zoo(images.size, generator).items():
             task = progress.add_task(f"{name:4s} EM", total=iterations)

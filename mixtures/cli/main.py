@@ -10,8 +10,12 @@ from pathlib import Path
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the main job; 0 on success, 130 when interrupted, 2 when an extra is missing."""
-    parser = argparse.ArgumentParser(prog="python -m mixtures", description=__import__("mixtures").__doc__)
-    parser.add_argument("--out", type=Path, default=Path("mixtures-digits"), help="folder for pictures")
+    parser = argparse.ArgumentParser(
+        prog="python -m mixtures", description=__import__("mixtures").__doc__
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("mixtures-digits"), help="folder for pictures"
+    )
     parser.add_argument("--iterations", type=int, default=30, help="EM iterations for each model")
     parser.add_argument("--seed", type=int, default=0, help="seed of all random draws")
     given = parser.parse_args(arguments)

@@ -39,8 +39,9 @@ def em(
 
     weights: (n,) non-negative row weights. evidence: {latent: (n, r) log-weights} where states are
     known. pseudo_count: Dirichlet(1 + pseudo_count) prior on every row of every table (structural
-    zeros stay zero); `frozen` tables keep their values. Log-likelihood + log-prior never falls. Rows of
-    probability zero raise ValueError. Memory for values does not grow with the number of rows.
+    zeros stay zero); `frozen` tables keep their values. Log-likelihood + log-prior never falls.
+    Rows of probability zero raise ValueError. Memory for values does not grow with the number of
+    rows.
 
     >>> from mixtures import TMM, Mixture
     >>> from mixtures.components import Bernoulli
@@ -111,7 +112,9 @@ def log_prior(model: Mixture, pseudo_count: float) -> float:
 
 
 def checked_weights(weights: Any, rows: int, model: Mixture) -> Tensor:
-    """Row weights (n,), ones by default; ValueError unless finite, non-negative and not all zero."""
+    """Row weights (n,), ones by default; ValueError unless finite, non-negative and not all
+    zero.
+    """
     like = model.coefficients
     if rows == 0:
         raise ValueError("expected at least one row to learn from, got none")
