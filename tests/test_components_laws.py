@@ -127,8 +127,13 @@ def test_everything_works_under_inference_mode(name):
         values = components.log_prob_encoded(data)
         components.complete(indices(components, 6), data, torch.Generator())
         components.maximise(components.statistics(data, weights(components, 6)))
+        components.initialise(data, torch.Generator())
     assert not values.isnan().any()
-    assert not components.log_prob(x).isnan().any()
+    after = components.log_prob(x)
+    assert not after.isnan().any()
+    if list(components.parameters()):
+        after.sum().backward()
+    assert not any(tensor.is_inference() for tensor in components.state_dict().values())
 
 
 @every
