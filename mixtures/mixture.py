@@ -36,6 +36,9 @@ class Mixture(nn.Module):
     torch.Size([1])
     """
 
+    coefficients: CoefficientTensor
+    components: Components
+
     def __init__(self, coefficients: CoefficientTensor, components: Components) -> None:
         if not isinstance(coefficients, CoefficientTensor) or not isinstance(
             components, Components

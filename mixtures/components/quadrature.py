@@ -23,7 +23,7 @@ MOST_NODES = 2**18
 """No expectation takes more nodes for one component of one variable."""
 
 INSTEAD = "pass E[g | component] as a tensor (k_j,) instead"
-BEST, LEAST, PER_BIN = 256, 32, 32
+BEST, ALONG, LEAST, PER_BIN = 1024, 256, 32, 32
 DROP = 128.0
 """Nodes reach to where the logarithm of a density has dropped so far below its maximum."""
 
@@ -162,7 +162,7 @@ def every_row(counts: list[int], device: torch.device) -> Tensor:
 
 def along_each(most: int, entries: int) -> int:
     """How many nodes each entry of a vector may have if the vector may have `most`."""
-    return int(most ** (1 / entries) + 1e-9)
+    return most if entries == 1 else min(ALONG, int(most ** (1 / entries) + 1e-9))
 
 
 def _count(most: int) -> int:
