@@ -82,12 +82,12 @@ class Moments(Hooks):
 
         Sums over finite sets are exact, those over Poisson counts up to rounding. Gaussian,
         LogNormal (in log x), Exponential and Gamma take 1024 nodes, exact up to rounding for
-        polynomials up to degree 16, and within 1e-8 for functions that are smooth on the scale of
-        the component (64 an entry for vectors of three). Uniform and Histogram take 32 Gauss-Legendre nodes an interval, exact for
-        polynomials up to degree 63. Vectors take products of such rules, so those of continuous
-        numbers may have at most 3 entries. For functions with jumps or kinks pass the tensor
-        (`log_prob_box` gives that of an interval). Gradients reach the parameters, whatever the
-        function.
+        polynomials up to degree 16 and within 1e-8 for functions that are smooth on the scale of
+        the component. Uniform and Histogram take 32 Gauss-Legendre nodes an interval, exact for
+        polynomials up to degree 63. Vectors take products of such rules, with 256 nodes an entry
+        for two entries and 64 for three, the most that continuous ones may have. For functions with
+        jumps or kinks pass the tensor (`log_prob_box` gives that of an interval). Gradients reach
+        the parameters, whatever the function.
 
         Raises ValueError for variables there are not, wrong shapes, functions that give NaN, and
         families or vectors without a rule. Costs k times the nodes for each function.
