@@ -57,9 +57,11 @@ def depth(circuit: Circuit) -> int:
     """The largest number of latents on a way from the root to a component."""
     level = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)
     last_input = CONSTANTS + circuit.variables
-    for layer in circuit.layers:
+    named = {place for place, _, _ in circuit.latents.values()}
+    for place, layer in enumerate(circuit.layers):
         mixes = layer.table is not None or layer.identity
-        leafy = (layer.combine == "concatenate" or len(layer.widths) == 1) and bool(
+        leaf_table = len(layer.widths) == 1 and place not in named
+        leafy = (layer.combine == "concatenate" or leaf_table) and bool(
             (layer.owners < last_input).all()
         )
         for step in range(layer.steps):
