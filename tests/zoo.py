@@ -7,6 +7,7 @@ every joint assignment of its states. A model class becomes part of the suite by
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from mixtures import HMM, HT, LTM, SPN, TMM, Combination, Dense, Diagonal, Tree, inputs
 from mixtures.coefficients import CoefficientTensor
 from mixtures.polynomial import Expression
+
+from custom_models import AgreeOrNot, TwoLevels
 
 Build = Callable[[torch.Generator, torch.dtype], CoefficientTensor]
 
@@ -40,14 +43,14 @@ def _deterministic(g: torch.Generator, t: torch.dtype) -> HMM:
 
 
 def _absorbing(g: torch.Generator, t: torch.dtype) -> HMM:
-    """A long chain with emissions, few of whose paths are possible."""
     step = torch.tensor([[0.5, 0.5, 0], [0, 0.75, 0.25], [0, 0, 1]], dtype=t)
-    emission = [rows(g, t, 3, 2 if j % 4 == 0 else 1) for j in range(12)]
-    return HMM.from_tables(rows(g, t, 3), step, emission)
+    return HMM.from_tables(
+        rows(g, t, 3), step, [rows(g, t, 3, 1 + (j % 4 == 0)) for j in range(12)]
+    )
 
 
 def _identities(g: torch.Generator, t: torch.dtype) -> LTM:
-    """Nodes without tables, a latent ("copy") and two leaves, repeat their parent's state."""
+    """A latent ("copy") and three leaves without tables repeat their parent's state."""
     parents = {0: "left", 1: "left", 2: "copy", 3: "copy", "left": "top", "copy": "top"}
     tables = {"top": rows(g, t, 1, 3), "left": rows(g, t, 3, 2), "copy": None}
     return LTM.from_tables(Tree.from_parents(parents), tables | {0: None, 1: rows(g, t, 2, 3)})
@@ -63,14 +66,13 @@ def _tied(g: torch.Generator, t: torch.dtype) -> LTM:
 
 def _spines(g: torch.Generator, t: torch.dtype) -> LTM:
     """Two long chains of latents side by side, most of whose steps are permutations."""
-    chains = {1: {3 + s: (2 + s if s else 0,) for s in range(10)}}
-    chains[2] = {13 + s: (12 + s if s else 1,) for s in range(10)}
-    tree = Tree({**chains[1], **chains[2], "top": (12, 22, 2)})
+    left = {3 + s: (2 + s if s else 0,) for s in range(10)}
+    right = {13 + s: (12 + s if s else 1,) for s in range(10)}
+    tree = Tree({**left, **right, "top": (12, 22, 2)})
     swap = torch.tensor([[0, 1], [1, 0]], dtype=t)
     tables = {node: swap if node % 5 else rows(g, t, 2, 2) for node in range(3, 23)}
-    return LTM.from_tables(
-        tree, tables | {"top": rows(g, t, 1, 2)} | {j: rows(g, t, 2, 2) for j in range(3)}
-    )
+    tables |= {"top": rows(g, t, 1, 2)} | {j: rows(g, t, 2, 2) for j in range(3)}
+    return LTM.from_tables(tree, tables)
 
 
 def _zeros(g: torch.Generator, t: torch.dtype) -> LTM:
@@ -236,7 +238,7 @@ def _wide(g: torch.Generator) -> Expression:
 
 
 def _dense(g: torch.Generator, t: torch.dtype, shape: tuple[int, ...], zeros: float = 0.0) -> Dense:
-    return Dense(rows(g, t, int(torch.tensor(shape).prod()), zeros=zeros).reshape(shape))
+    return Dense(rows(g, t, math.prod(shape), zeros=zeros).reshape(shape))
 
 
 def _nested(g: torch.Generator, t: torch.dtype) -> CoefficientTensor:
@@ -265,7 +267,7 @@ NETWORKS: dict[str, Build] = {
     "SPN input": lambda g, t: SPN(inputs(1, 2)[0][1], dtype=t),
     "Dense": lambda g, t: _dense(g, t, (2, 3, 2)),
     "Dense with zeros": lambda g, t: _dense(g, t, (3, 1, 2, 2), zeros=0.4),
-    "Dense of six variables": lambda g, t: _dense(g, t, (2, 1, 3, 2, 1, 2)),
+    "Dense of six": lambda g, t: _dense(g, t, (2, 1, 3, 2, 1, 2)),
     "Dense of one variable": lambda g, t: _dense(g, t, (4,)),
     "Combination": lambda g, t: (
         0.3 * LTM(Tree.star(3), 2, 2, generator=g, dtype=t)
@@ -283,7 +285,11 @@ NETWORKS: dict[str, Build] = {
     ),
 }
 
-ZOO: dict[str, Build] = TREES | NETWORKS
+CUSTOM: dict[str, Build] = {
+    "two levels": lambda g, t: TwoLevels([2, 1, 2], 2, 2, generator=g, dtype=t),
+    "agree or not": lambda g, t: AgreeOrNot(3, 3, 2, generator=g, dtype=t),
+}
+ZOO: dict[str, Build] = TREES | NETWORKS | CUSTOM
 
 
 @functools.cache
