@@ -18,7 +18,7 @@ from mixtures.checks import as_index, as_leaves, checked_evidence, finals_kept, 
 from mixtures.circuit import Circuit
 from mixtures.errors import SizeError
 from mixtures.residues import residues
-from mixtures.semiring import Linear, Log, Max, Modular, Sample, Semiring
+from mixtures.semiring import Linear, Log, Max, Modular, Prior, Sample, Semiring
 from mixtures.tables import Table
 from mixtures.terms import Terms
 
@@ -233,7 +233,7 @@ class CoefficientTensor(nn.Module, ABC):
     @final
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """n indices (n, d), drawn with probabilities W."""
-        ring = Sample(generator)
+        ring = Prior(generator)
         found = [chunk.inputs.T for chunk in self._draw(n, ring)]
         return torch.cat(found) if found else torch.empty((0, self.variables), dtype=torch.int64)
 

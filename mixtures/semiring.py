@@ -193,29 +193,9 @@ class Sample(Log):
         self.generator = generator
 
     def pick(self, weights: Weights, inside: Tensor, state: Tensor) -> Tensor:
-        if inside.shape[-1] == 1:
-            return self._pick_alike(weights, inside, state)
         terms = rows_of(weights.logs, state) + inside
         terms = (terms - finite_top(terms)).exp_()
         return self.draw(terms)
-
-    def _pick_alike(self, weights: Weights, inside: Tensor, state: Tensor) -> Tensor:
-        """Draws that share one row of values: a search in the cumulated weights of all sums at once.
-
-        Sum number q (node times P plus parent) owns the interval from q to q + 1.
-        """
-        nodes, parents, children = weights.values.shape
-        terms = weights.logs.double() + inside.mT.double()
-        below = terms.softmax(-1).nan_to_num_(0.0).cumsum(-1)
-        below /= below[..., -1:].clamp(min=torch.finfo(torch.float64).tiny)
-        number = torch.arange(nodes * parents, device=state.device, dtype=torch.float64)
-        ends = (below.reshape(-1, children) + number[:, None]).reshape(-1)
-        place = state + parents * torch.arange(nodes, device=state.device)[:, None]
-        level = torch.rand(
-            state.shape, generator=self.generator, dtype=torch.float64, device=state.device
-        ).add_(place)
-        level = torch.minimum(level, torch.nextafter(place + 1.0, place.double()))
-        return torch.searchsorted(ends, level, right=True) - place * children
 
     def draw(self, terms: Tensor) -> Tensor:
         """Draw an index of axis 1 in proportion to `terms`, never one whose term is zero.
@@ -230,6 +210,20 @@ class Sample(Log):
         )
         level = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
         return (below <= level[:, None]).sum(1).clamp_(max=terms.shape[1] - 1)
+
+
+class Prior(Sample):
+    """Draws without evidence: what is below a sum does not matter, only its weights do."""
+
+    def pick(self, weights: Weights, inside: Tensor, state: Tensor) -> Tensor:
+        _, parents, children = weights.values.shape
+        place = state + parents * torch.arange(len(state), device=state.device)[:, None]
+        first = place.double()
+        level = torch.rand(
+            state.shape, generator=self.generator, dtype=torch.float64, device=state.device
+        ).add_(first)
+        level = torch.minimum(level, torch.nextafter(first + 1.0, first))
+        return torch.searchsorted(weights.ends, level, right=True) - place * children
 
 
 class Modular(Semiring):
