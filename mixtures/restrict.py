@@ -37,6 +37,8 @@ def condition(tensor: CoefficientTensor, leaves: Tensor, free: Sequence[int]) ->
     """W[.. | evidence] over the variables `free`: tables tilted by the log leaves (d, k) of the
     others.
     """
+    if restrict.dispatch(type(tensor)) is written_out:
+        tensor = Dense(tensor.dense())
     source = engine.from_tensor(leaves[None])
     with torch.no_grad():
         tilted = engine.tilt(tensor.circuit, tensor.arrays, source)
@@ -53,15 +55,19 @@ def _checked(tensor: CoefficientTensor, variables: Sequence[int]) -> list[int]:
     return chosen
 
 
-@singledispatch
-def restrict(
+def written_out(
     tensor: CoefficientTensor, variables: Sequence[int], tilted: Tilted | None
 ) -> CoefficientTensor:
-    """Sum out all variables but `variables`, with other tables where `tilted` gives them."""
-    raise TypeError(
-        f"{type(tensor).__name__} has no rule for marginals: derive from TreeTensor or SPN, or "
-        f"register one with mixtures.restrict.restrict.register"
-    )
+    """What happens to a class without a rule of its own: all entries are listed."""
+    if tilted is not None:
+        raise ValueError(
+            f"{type(tensor).__name__} has no rule for conditionals inside a combination: derive from "
+            f"TreeTensor or SPN, or register one with mixtures.restrict.restrict.register"
+        )
+    return restrict(Dense(tensor.dense()), variables, None)
+
+
+restrict = singledispatch(written_out)  # other tables stand in where `tilted` gives them
 
 
 @restrict.register

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -33,9 +34,13 @@ def source(
 
 
 def single(components: Components, x: Any, observed: Any) -> Data:
-    """One row x (d, *event), encoded."""
+    """One row x (d, *event), encoded; or data of one row that are encoded already."""
+    if isinstance(x, Data):
+        if len(x) != 1:
+            raise ValueError(f"expected one row, got {len(x)}")
+        return x
     shape = (components.variables, *components.event)
-    row = x if isinstance(x, Tensor) else torch.as_tensor(x)
+    row = x if isinstance(x, Tensor | numpy.ma.MaskedArray) else numpy.asarray(x)
     if tuple(row.shape) != shape:
         raise ValueError(f"expected one row of shape {shape}, got {tuple(row.shape)}")
     seen = None if observed is None else torch.as_tensor(observed)[None]

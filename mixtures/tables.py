@@ -109,7 +109,11 @@ class Table(nn.Module):
 
     def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]
         self._refresh()
+        before = self._values.dtype
         super()._apply(fn, recurse)
+        if torch.finfo(self._values.dtype).eps < torch.finfo(before).eps:
+            with torch.no_grad():  # rows that sum to one in the digits there were do so in all
+                self._values = self.log_values.exp()
         self._mark_fresh()
         return self
 
