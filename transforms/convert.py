@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeVar, overload
 
 from mixtures import ConversionError, Mixture, SizeError
 from mixtures.coefficients import CoefficientTensor
 from mixtures.tree import Tree
-from transforms import networks, upward  # noqa: F401 (they fill the registry)
-from transforms.fields import Field, Floats
+from transforms import expand, networks, ontotrees, upward  # noqa: F401 (they fill the registry)
+from transforms.fields import Floats
 from transforms.registry import COSTS, ZOO, Converter, Options, between, converter, converters
+from transforms.routes import Route, Step, remember
 
-__all__ = ["BUDGET", "Step", "UnaskedError", "convert", "converter", "converters", "route"]
+__all__ = ["BUDGET", "UnaskedError", "UnmetError", "convert", "converter", "converters"]
 
 BUDGET = 2**24  # edges a polynomial converter may make without being told to
 LONGEST = 4  # steps of a route
@@ -29,30 +28,6 @@ class UnaskedError(ConversionError, SizeError):
 
 class UnmetError(ConversionError):
     """The conditions of all converters of a pair fail for this model."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One converter that was applied, and the edges it promised for the model it was given."""
-
-    converter: Converter
-    bound: int
-
-
-@dataclass(frozen=True)
-class Route:
-    """How a model was made from another one."""
-
-    steps: tuple[Step, ...]
-    options: Options
-
-
-_routes: weakref.WeakKeyDictionary[CoefficientTensor, Route] = weakref.WeakKeyDictionary()
-
-
-def route(model: CoefficientTensor) -> Route | None:
-    """The converters that `convert` used to make a model; None for a model made otherwise."""
-    return _routes.get(model)
 
 
 @overload
@@ -176,7 +151,8 @@ class _Search:
                     self.refusals[legs] = refusal
                     return None
         model, made_by = self.reached[classes]
-        _routes[model] = made_by
+        if made_by.steps:
+            remember(model, made_by)
         return model
 
     def _leg(self, legs: tuple[type, ...]) -> None:
@@ -195,13 +171,6 @@ class _Search:
                 f"converters() shows those between {known}"
             )
         return next((r for r in refusals if not isinstance(r, UnmetError)), refusals[0])
-
-
-def replay(model: CoefficientTensor, steps: Route, over: Field) -> CoefficientTensor:
-    """The same conversion over another field; the result holds elements of that field."""
-    for step in steps.steps:
-        model = step.converter.function(model, over, steps.options)
-    return model
 
 
 def _choose(model: CoefficientTensor, found: Sequence[Converter], options: Options) -> Step:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import TypeVar
@@ -66,11 +66,12 @@ def put_together(kind: type[Model], form: Form, over: Field, like: CoefficientTe
     return model
 
 
-def normalised(form: Form, over: Field) -> Form:
+def normalised(form: Form, over: Field, changed: Collection[Node] | None = None) -> Form:
     """The same tensor with tables whose rows sum to one: mass moves up, from row to parent's column.
 
-    Ties survive where the masses below are tied, too. Over a prime field the root keeps its mass. Cost: one
-    pass over the tables.
+    changed: the nodes whose rows may not sum to one (default: all); what has none of them at or below it is
+    kept bit for bit. Ties survive where the masses below are tied, too. Over a prime field the root
+    keeps its mass. Cost: one pass over the tables.
     """
     tables: dict[Node, Tensor | None] = dict(form.tables)
     mass: dict[Node, Tensor | None] = {}
@@ -78,6 +79,9 @@ def normalised(form: Form, over: Field) -> Form:
     for node in form.tree.nodes:
         below = [mass[child] for child in form.tree.children.get(node, ())]
         table = tables[node]
+        if changed is not None and node not in changed and not any(p is not None for p in below):
+            mass[node] = None
+            continue
         if table is None:
             mass[node] = _product(over, [part for part in below if part is not None])
             continue
@@ -87,7 +91,8 @@ def normalised(form: Form, over: Field) -> Form:
         tables[node], mass[node] = done[key]
     top = tables[form.tree.root]
     total = mass[form.tree.root]
-    assert top is not None and total is not None
+    if top is None or total is None:
+        return form
     share = over.divide(total, over.whole(total))
     tables[form.tree.root] = over.multiply(top, share[:, None])
     return Form(form.tree, tables, form.sizes, form.joint)

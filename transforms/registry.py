@@ -30,8 +30,8 @@ class Options:
 class Converter:
     """One exact map: `function(source, field, options)`, `size(source, options)` edges at most.
 
-    `formula` states that bound for uniform sizes, `reads` what the letters in it mean; `needs(source, options)`
-    says in words what keeps the map from applying, None if nothing does.
+    `formula` states that bound for uniform sizes; `needs(source, options)` says in words what keeps the
+    map from applying, None if nothing does; `name` is what certificates call it.
     """
 
     source: type[CoefficientTensor]
@@ -42,12 +42,7 @@ class Converter:
     cost: str
     condition: str
     needs: Callable[[Any, Options], str | None]
-
-    @property
-    def name(self) -> str:
-        """What messages and certificates call it."""
-        line = (self.function.__doc__ or "").strip().splitlines()[0]
-        return line.rstrip(".")
+    name: str
 
 
 REGISTRY: list[Converter] = []
@@ -77,7 +72,10 @@ def converter(
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, got {cost!r}")
 
     def register(function: Function) -> Function:
-        REGISTRY.append(Converter(source, target, function, size, formula, cost, condition, needs))
+        name = (function.__doc__ or function.__name__).strip().splitlines()[0].rstrip(".")
+        REGISTRY.append(
+            Converter(source, target, function, size, formula, cost, condition, needs, name)
+        )
         return function
 
     return register

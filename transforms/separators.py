@@ -1,0 +1,163 @@
+"""Cheapest sets of latents that separate variables: all from one another, or the past from the future."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+
+from mixtures.tree import Node, Tree
+
+FUTURE, HELD, PAST = 0, 1, 2
+
+
+def separating_all(tree: Tree, states: Mapping[Node, int], shape: Sequence[int]) -> list[Node]:
+    """The latents and variables, of the least product of states, that separate all other variables.
+
+    With every one of them held fixed, the remaining variables are independent. For r <= k states everywhere
+    it is a least set of latents, as many as there are vertex-disjoint paths between leaves. One pass up, one
+    pass down.
+
+    >>> tree = Tree.balanced(8)
+    >>> len(separating_all(tree, dict.fromkeys(tree.inner, 2), [2] * 8))
+    4
+    """
+    cost = {j: (None, 1, shape[j]) for j in range(tree.variables)}  # free: no, one open leaf; held
+    best: dict[Node, Node | None] = {}  # the child through which an open node sees its open leaf
+    table: dict[Node, tuple[int | None, int, int]] = dict(cost)
+    for node in tree.inner:
+        below = [table[child] for child in tree.children[node]]
+        held = states[node] * prod(_least(entry) for entry in below)
+        table[node], best[node] = _open(tree.children[node], below, held)
+    return list(_held(tree, table, best))
+
+
+Entry = tuple[int | None, int, int]  # costs with no open leaf (None: impossible), with one, when held
+
+
+def _least(entry: Entry) -> int:
+    return min(cost for cost in entry if cost is not None)
+
+
+def _closed(entry: Entry) -> int:
+    """The least cost at which no open leaf is seen from above."""
+    return entry[2] if entry[0] is None else min(entry[0], entry[2])
+
+
+def _open(children: Sequence[Node], below: Sequence[Entry], held: int) -> tuple[Entry, Node]:
+    """The costs of a node that is not held: at most one of its children shows an open leaf."""
+    shut = prod(_closed(entry) for entry in below)
+    place = 0
+    for number, entry in enumerate(below):  # the best ratio of open to closed
+        if entry[1] * _closed(below[place]) < below[place][1] * _closed(entry):
+            place = number
+    one = shut // _closed(below[place]) * below[place][1]
+    return (shut, one, held), children[place]
+
+
+def _held(
+    tree: Tree, table: Mapping[Node, Entry], best: Mapping[Node, Node | None]
+) -> Iterator[Node]:
+    """Walk down the choices: what is held."""
+    free, any_state = 0, -1
+    wanted: list[tuple[Node, int]] = [(tree.root, any_state)]
+    while wanted:
+        node, choice = wanted.pop()
+        entry = table[node]
+        options = {any_state: (0, 1, 2), free: (0, 2), 1: (1,)}[choice]
+        state = min((s for s in options if entry[s] is not None), key=lambda s: entry[s] or 0)
+        if state == 2:
+            yield node
+        children = tree.children.get(node, ())
+        if state == 2:
+            wanted += [(child, any_state) for child in children]
+        else:
+            wanted += [
+                (child, 1 if state == 1 and child == best[node] else free) for child in children
+            ]
+
+
+def along(tree: Tree, states: Mapping[Node, int], order: Sequence[int]) -> list[tuple[Node, ...]]:
+    """For every variable in order, the latents that separate it, what comes before and what comes after.
+
+    Each is a set of least product of states among those that contain the variable's parent; of several the one
+    closest to the past. Closest cuts for growing pasts are nested, so every latent is held for an interval of
+    time: the sets are the states of a Markov chain. Cost: the depth of the tree per variable, and one walk over
+    what is not yet, or no longer, of interest.
+    """
+    cuts = _Cuts(tree, states)
+    found = []
+    for place, variable in enumerate(order):
+        if place:
+            cuts.settle(order[place - 1])
+        cuts.ask(variable)
+        found.append(cuts.held())
+    return found
+
+
+class _Cuts:
+    """The least costs of labelling each subtree FUTURE, HELD or PAST at its top, kept up to date."""
+
+    def __init__(self, tree: Tree, states: Mapping[Node, int]) -> None:
+        self.tree = tree
+        self.weight = {node: max(2, states[node]) for node in tree.inner}
+        self.cost: dict[Node, list[int | None]] = {j: [1, None, None] for j in range(tree.variables)}
+        self.forced: Node | None = None
+        for node in tree.inner:
+            self._update(node)
+
+    def ask(self, variable: int) -> None:
+        """The variable is now; its parent is held."""
+        self.forced = self.tree.parent[variable]
+        self.cost[variable] = [1, 1, 1]
+        self._update_above(variable)
+
+    def settle(self, variable: int) -> None:
+        """The variable is past."""
+        self.forced = None
+        self.cost[variable] = [None, None, 1]
+        self._update_above(variable)
+
+    def held(self) -> tuple[Node, ...]:
+        """The held latents of the labelling of least cost that is closest to the past."""
+        found = []
+        root = self.tree.root
+        stack = [(root, _first(self.cost[root], (FUTURE, HELD, PAST)))]
+        while stack:
+            node, label = stack.pop()
+            if label == HELD:
+                found.append(node)
+            if self.cost[node][label] == 1:
+                continue  # nothing is held below
+            for child in self.tree.children.get(node, ()):
+                stack.append((child, _first(self.cost[child], _next_to(label))))
+        return tuple(found)
+
+    def _update_above(self, node: Node) -> None:
+        while node != self.tree.root:
+            node = self.tree.parent[node]
+            self._update(node)
+
+    def _update(self, node: Node) -> None:
+        below = [self.cost[child] for child in self.tree.children[node]]
+        held = self.weight[node] * prod(_lowest(entry, (FUTURE, HELD, PAST)) or 0 for entry in below)
+        costs: list[int | None] = [None, held, None]
+        if node != self.forced:
+            for label in (FUTURE, PAST):
+                parts = [_lowest(entry, _next_to(label)) for entry in below]
+                costs[label] = None if None in parts else prod(p for p in parts if p is not None)
+        self.cost[node] = costs
+
+
+def _next_to(label: int) -> tuple[int, ...]:
+    """What may stand next to a label: the past never touches the future."""
+    return {FUTURE: (FUTURE, HELD), HELD: (FUTURE, HELD, PAST), PAST: (HELD, PAST)}[label]
+
+
+def _lowest(entry: Sequence[int | None], labels: Sequence[int]) -> int | None:
+    return min((c for c in (entry[label] for label in labels) if c is not None), default=None)
+
+
+def _first(entry: Sequence[int | None], labels: Sequence[int]) -> int:
+    """The first of some labels with the least cost."""
+    least = _lowest(entry, labels)
+    return next(label for label in labels if entry[label] == least)
