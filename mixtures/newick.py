@@ -89,7 +89,13 @@ def _leaf(token: str, variable: dict[str, int] | None) -> int:
 
 def _named(groups: list[_Group]) -> dict[Any, list[Any]]:
     """Name the groups: their labels where there are any, else d, d + 1, .. in order of closing."""
-    d = sum(not isinstance(member, _Group) for group in groups for member in group.members)
+    leaves = [member for g in groups for member in g.members if not isinstance(member, _Group)]
+    d = len(leaves)
+    lost = [leaf for leaf in leaves if leaf >= d]
+    if lost:
+        raise StructureError(
+            f"leaf {lost[0]} is none of the variables 0..{d - 1}: {d} leaves must be the variables"
+        )
     name: dict[int, Any] = {}
     for group in groups:
         name[id(group)] = group.label if group.label else d + len(name)
