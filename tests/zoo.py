@@ -65,7 +65,6 @@ def _tied(g: torch.Generator, t: torch.dtype) -> LTM:
 
 
 def _spines(g: torch.Generator, t: torch.dtype) -> LTM:
-    """Two long chains of latents side by side, most of whose steps are permutations."""
     left = {3 + s: (2 + s if s else 0,) for s in range(10)}
     right = {13 + s: (12 + s if s else 1,) for s in range(10)}
     tree = Tree({**left, **right, "top": (12, 22, 2)})
@@ -229,7 +228,6 @@ def _matchings(g: torch.Generator) -> Expression:
 
 
 def _wide(g: torch.Generator) -> Expression:
-    """A sum of seven terms beside sums of five, over shared products."""
     a = inputs(3, 5)
     some = mixed(g, a[2], zeros=0.4)
     pairs = [a[0][i] * a[1][(2 * i) % 5] for i in range(5)]
@@ -251,7 +249,6 @@ def _nested(g: torch.Generator, t: torch.dtype) -> CoefficientTensor:
 
 
 def _sharing(g: torch.Generator, t: torch.dtype) -> CoefficientTensor:
-    """Two parts with the same tables, and a model mixed with itself."""
     same = HMM(3, 2, 2, shared=True, generator=g, dtype=t)
     return 0.4 * same + 0.6 * (0.5 * TMM(3, 2, 2, generator=g, dtype=t) + 0.5 * same)
 
