@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mixtures.circuit import Builder, Circuit
-from mixtures.coefficients import CoefficientTensor
+from mixtures.coefficients import CoefficientTensor, pinned
 from mixtures.tables import Table
 
 
@@ -59,6 +59,7 @@ class Combination(CoefficientTensor):
         super().__init__(_join(circuits, numbers, side_by_side), tables)
         self.parts = nn.ModuleList(parts)
         self.side_by_side = side_by_side
+        self._numbers = numbers
 
     @property
     def weights(self) -> Tensor:
@@ -72,10 +73,11 @@ class Combination(CoefficientTensor):
     def _dense(self) -> Tensor:
         total = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
         starts = [0] * self.variables
-        for weight, part in zip(self.weights, self.each(), strict=True):
+        for weight, part, numbers in zip(self.weights, self.each(), self._numbers, strict=True):
             spans = zip(starts, part.shape, strict=True)
             block = tuple(slice(start, start + k) for start, k in spans)
-            total[block] += weight * part._dense()
+            with pinned(part, [self.arrays[number] for number in numbers]):
+                total[block] += weight * part._dense()
             if self.side_by_side:
                 starts = [start + k for start, k in zip(starts, part.shape, strict=True)]
         return total

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy
-import opt_einsum
 import torch
 from torch import Tensor
 
@@ -22,6 +21,8 @@ def of_tree(
     shape: Sequence[int],
 ) -> Tensor:
     """Contract the tables of a tree through opt_einsum, latents as hyperedges, path searched."""
+    import opt_einsum
+
     operands = einsum_operands(tree, tables, sizes, joint)
     arguments: list[Any] = []
     for table, labels in operands:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import singledispatch
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import opt_einsum
 import torch
 from torch import Tensor
 
@@ -124,6 +123,8 @@ def _blocks(
 
 
 def _contracted(left: CoefficientTensor, right: CoefficientTensor, gram: list[Tensor]) -> Tensor:
+    import opt_einsum
+
     d = len(gram)
     arguments: list[Any] = []
     highest = 0

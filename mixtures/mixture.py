@@ -158,7 +158,10 @@ class Mixture(nn.Module):
         probability zero.
         """
         if how == "posterior":
-            found = self._posterior_states(x, observed, leaves, evidence)
+            chunks = self.sweep(
+                x, observed=observed, leaves=leaves, evidence=evidence, keep_states=True
+            )
+            found = rows.states_of(self.coefficients, chunks)
         elif how in ("best", "sample"):
             ring = Max() if how == "best" else Sample(generator)
             found = self._choose(x, observed, leaves, evidence, ring).states
@@ -378,22 +381,6 @@ class Mixture(nn.Module):
     ) -> Explanation:
         source = self._source(x, observed, leaves, evidence)
         return self.coefficients.chosen(source, ring)
-
-    def _posterior_states(
-        self, x: Any, observed: Any, leaves: Tensor | None, evidence: Evidence | None
-    ) -> dict[Hashable, Tensor]:
-        chunks = list(
-            self.sweep(x, observed=observed, leaves=leaves, evidence=evidence, keep_states=True)
-        )
-        sizes = {name: self.coefficients.num_states(name) for name in self.coefficients.latents}
-        like = self.coefficients
-        return {
-            name: torch.cat(
-                [torch.empty((0, r), dtype=like.dtype, device=like.device)]
-                + [chunk.states[name].mT for chunk in chunks]
-            )
-            for name, r in sizes.items()
-        }
 
 
 def mix(weights: Sequence[float], parts: Sequence[Mixture]) -> Mixture:

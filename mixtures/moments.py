@@ -32,9 +32,10 @@ def state_marginals(coefficients: CoefficientTensor) -> dict[Hashable, Tensor]:
 
 def fill(data: Data, weights: Tensor, components: Components) -> Tensor:
     """Rows (n, d, *event) with posterior means, weights (n, d, k), where entries are missing."""
-    means = components.mean()
-    flat = means.reshape(*means.shape[:2], -1)
-    expected = torch.einsum("ndk,dke->nde", weights, flat)
+    in_part = data.observed is not None and data.observed.ndim > 2
+    means = components.mean_given(data) if in_part else components.mean().unsqueeze(2)
+    flat = means.reshape(*means.shape[:3], -1).expand(-1, -1, len(data), -1)
+    expected = torch.einsum("ndk,dkne->nde", weights, flat)
     expected = expected.reshape(len(data), components.variables, *components.event)
     values, seen = data.values.movedim(1, 0), data.observed
     if seen is None:

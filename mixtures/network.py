@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import numpy
 from numpy.typing import NDArray
 
 from mixtures.circuit import CONSTANTS, ONE, ZERO, Builder, Circuit, Integers
 from mixtures.errors import StructureError
+
+if TYPE_CHECKING:
+    import networkx
 
 SUM, PRODUCT, INPUT = 0, 1, 2
 KINDS = ("sum", "product", "input")
@@ -109,6 +111,8 @@ class Network:
         """A graph with node attributes kind, variable, component and edge attribute weight (of
         sums).
         """
+        import networkx
+
         weight = self.weight if weights is None else weights
         graph = networkx.DiGraph(shape=self.shape)
         for node in range(len(self)):
@@ -134,6 +138,8 @@ def from_networkx(graph: networkx.DiGraph, shape: Sequence[int] | None = None) -
     shape: (k_1, .., k_d); default: the graph's attribute `shape`, else the largest numbers that
     occur.
     """
+    import networkx
+
     if not graph.is_directed():
         raise StructureError("expected a directed graph with edges from a node to its children")
     try:

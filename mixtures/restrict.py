@@ -61,8 +61,8 @@ def written_out(
     """What happens to a class without a rule of its own: all entries are listed."""
     if tilted is not None:
         raise ValueError(
-            f"{type(tensor).__name__} has no rule for conditionals inside a combination: derive from "
-            f"TreeTensor or SPN, or register one with mixtures.restrict.restrict.register"
+            f"{type(tensor).__name__} has no rule for conditionals inside a combination: derive "
+            f"from TreeTensor or SPN, or register one with mixtures.restrict.restrict.register"
         )
     return restrict(Dense(tensor.dense()), variables, None)
 

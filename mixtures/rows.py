@@ -4,7 +4,7 @@ rows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy
@@ -45,6 +45,20 @@ def single(components: Components, x: Any, observed: Any) -> Data:
         raise ValueError(f"expected one row of shape {shape}, got {tuple(row.shape)}")
     seen = None if observed is None else torch.as_tensor(observed)[None]
     return components.encode(row[None], seen)
+
+
+def states_of(
+    coefficients: CoefficientTensor, chunks: Iterable[engine.Chunk]
+) -> dict[Hashable, Tensor]:
+    """{latent: (n, r)} posteriors, put together from the chunks of a sweep."""
+    parts: dict[Hashable, list[Tensor]] = {}
+    for name in coefficients.latents:
+        size = (0, coefficients.num_states(name))
+        parts[name] = [torch.empty(size, dtype=coefficients.dtype, device=coefficients.device)]
+    for chunk in chunks:
+        for name, found in chunk.states.items():
+            parts[name].append(found.mT)
+    return {name: torch.cat(found) for name, found in parts.items()}
 
 
 def check_whole(data: Data) -> None:

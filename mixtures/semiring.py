@@ -29,6 +29,7 @@ class Semiring(ABC):
 
     @property
     def name(self) -> str:
+        """What the semiring is called."""
         return type(self).__name__
 
     @abstractmethod

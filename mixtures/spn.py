@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import numpy
 import torch
 from numpy.typing import NDArray
@@ -18,6 +17,9 @@ from mixtures.network import Network, from_networkx
 from mixtures.polynomial import Expression, to_network
 from mixtures.randomspn import random_network
 from mixtures.tables import Table
+
+if TYPE_CHECKING:
+    import networkx
 
 
 class SPN(CoefficientTensor):

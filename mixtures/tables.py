@@ -69,6 +69,7 @@ class Table(nn.Module):
         return logits.log_softmax(-1)
 
     @torch.no_grad()
+    @torch.inference_mode(False)
     def set(self, values: Tensor) -> None:
         """Give the table new values, kept bit for bit; what is zero becomes a structural zero."""
         if values.shape != self.logits.shape:
@@ -76,7 +77,7 @@ class Table(nn.Module):
                 f"values must have shape {tuple(self.logits.shape)}, got {tuple(values.shape)}"
             )
         check_rows(values)
-        values = values.detach().to(self.logits, copy=True)
+        values = values.clone().detach().to(self.logits, copy=True)
         self.logits.data = values.log()
         self._values = values
         support = values > 0

@@ -44,6 +44,9 @@ class Terms(Generic[T]):
         weights, parts = zip(*terms._terms, strict=True)
         return self._finish(weights, parts)
 
+    def __radd__(self, other: Any) -> Any:
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __rmul__(self, weight: float) -> Terms[T]:
         return Terms([(weight * own, part) for own, part in self._terms], self._finish)
 

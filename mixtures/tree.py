@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import torch
 
 from mixtures.errors import StructureError
+
+if TYPE_CHECKING:
+    import networkx
 
 Node = Hashable
 
@@ -171,6 +173,8 @@ class Tree:
         Variable j is the first child of latent d + j; latents are joined as the variables are, and
         the tree hangs from the latent of `root` (default: a centre of the graph).
         """
+        import networkx
+
         d = graph.number_of_nodes()
         if set(graph.nodes) != set(range(d)):
             raise StructureError(f"the graph's nodes must be the variables 0..{d - 1}")
@@ -250,6 +254,8 @@ class Tree:
 
     def to_networkx(self) -> networkx.DiGraph:
         """A directed graph with edges parent -> child, in the children's order."""
+        import networkx
+
         graph = networkx.DiGraph()
         graph.add_nodes_from(self.nodes)
         for node in reversed(self.inner):

@@ -24,7 +24,6 @@ class Weights:
         """1 where an entry is positive, 0 at structural zeros, in the values' type."""
         return (self.values > 0).to(self.values.dtype)
 
-
     @cached_property
     def ends(self) -> Tensor:
         """Cumulated weights of all sums in one increasing list (N P C), float64: sum number q, node

@@ -29,11 +29,12 @@ def command_after(text: str, marker: str) -> str | None:
     return found.group(1).strip() if found else None
 
 
-def test_the_python_blocks_of_the_readme_run_one_after_another(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_the_python_blocks_of_the_texts_run_one_after_another(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    text = README.read_text(encoding="utf-8")
-    assert code_blocks(text, "python"), "README.md has no ```python block"
-    run_blocks(text, str(README))
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert code_blocks(text, "python"), f"{name} has no ```python block"
+    run_blocks(text, str(ROOT / name))
 
 
 @pytest.mark.parametrize("marker", ["main command", "test command"])

@@ -157,6 +157,9 @@ class Concatenated(Components):
     def _mean(self) -> Tensor:
         return self._joined([part.mean() for part in self._each()])
 
+    def _mean_given(self, data: Data) -> Tensor:
+        return self._joined([part.mean_given(data) for part in self._each()])
+
     def _variance(self) -> Tensor:
         return self._joined([part.variance() for part in self._each()])
 

@@ -188,6 +188,12 @@ class Hooks(nn.Module, ABC):
     def _mean(self) -> Tensor:
         raise ValueError(f"{type(self).__name__} has no mean")
 
+    def _mean_given(self, data: Data) -> Tensor:
+        """Means (d, k, n, *event) given what was observed of a vector: its entries are independent
+        by default."""
+        means = self._expanded(self._mean()).unsqueeze(2)
+        return means.expand(-1, self.largest, len(data), *self.event)
+
     def _variance(self) -> Tensor:
         raise ValueError(f"{type(self).__name__} has no variance")
 

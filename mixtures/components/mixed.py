@@ -133,6 +133,10 @@ class Mixed(Components):
     def _mean(self) -> Tensor:
         return self._joined([family.mean() for _, family in self._each()])
 
+    def _mean_given(self, data: Data) -> Tensor:
+        parts = [family.mean_given(data.columns(index)) for index, family in self._each()]
+        return self._joined(parts)
+
     def _variance(self) -> Tensor:
         return self._joined([family.variance() for _, family in self._each()])
 

@@ -11,6 +11,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from mixtures.components.encoding import Data
 from mixtures.components.hooks import Hooks
 from mixtures.components.quadrature import MOST_NODES, every_row
 
@@ -28,6 +29,14 @@ class Moments(Hooks):
     def mean(self) -> Tensor:
         """The mean of every component, (d, max k_j, *event)."""
         return self._masked(self._expanded(self._mean()))
+
+    @final
+    def mean_given(self, data: Data) -> Tensor:
+        """The mean of every component, (d, max k_j, n, *event), given what was observed of a vector.
+
+        Of use for what is missing: what was observed of the rows is not put in its place.
+        """
+        return self._masked(self._mean_given(data))
 
     @final
     def variance(self) -> Tensor:

@@ -195,6 +195,16 @@ class MultivariateGaussian(Components):
     def _mean(self) -> Tensor:
         return self.location
 
+    def _mean_given(self, data: Data) -> Tensor:
+        if data.observed is None:
+            return super()._mean_given(data)
+        x, means = data.values.to(self.dtype), super()._mean_given(data).clone()
+        for entries, cells, rows in patterns(data.observed, self.event[0]):
+            own = self._given(entries).expected(_clean(x[:, rows], cells))
+            mine = cells[:, None, :, None]
+            means[:, :, rows] = torch.where(mine, own, means[:, :, rows])
+        return means
+
     def _variance(self) -> Tensor:
         return self._covariance().diagonal(dim1=-2, dim2=-1)
 
