@@ -144,7 +144,10 @@ class Table(nn.Module):
 
 def version(tensor: Tensor) -> int:
     """How often a tensor was changed in place; -1 for inference tensors, which keep no count."""
-    return -1 if tensor.is_inference() else tensor._version
+    try:
+        return tensor._version
+    except RuntimeError:
+        return -1
 
 
 def check_rows(values: Tensor) -> None:
