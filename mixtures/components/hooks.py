@@ -189,8 +189,7 @@ class Hooks(nn.Module, ABC):
         raise ValueError(f"{type(self).__name__} has no mean")
 
     def _mean_given(self, data: Data) -> Tensor:
-        """Means (d, k, n, *event) given what was observed of a vector: its entries are independent
-        by default."""
+        """Means (d, k, n, *event) given what was observed; entries are independent by default."""
         means = self._expanded(self._mean()).unsqueeze(2)
         return means.expand(-1, self.largest, len(data), *self.event)
 

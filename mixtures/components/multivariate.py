@@ -187,7 +187,7 @@ class MultivariateGaussian(Components):
     def _complete(self, indices: Tensor, data: Data, generator: torch.Generator | None) -> Tensor:
         if data.observed is None:
             return data.values
-        x = data.values.to(self.dtype)
+        x = data.values.to(self.dtype, copy=True)
         for entries, cells, rows in patterns(data.observed, self.event[0], empty=True):
             x[:, rows] = self._given(entries).drawn(x[:, rows], cells, indices[:, rows], generator)
         return x
