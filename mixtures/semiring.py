@@ -137,12 +137,12 @@ class Log(Semiring):
         """
         if weights is None:
             return flow
-        top = finite_top(inside)
-        height = outside - top
+        mantissa = (inside - finite_top(inside)).exp_()
+        # The sums anew, not exp(outside): shares then add up, however few digits a logarithm has.
+        sums = torch.bmm(weights.values, mantissa)
         active = flow != 0
-        safe = height > smallest_safe(inside, logarithm=True)
-        ratio = (flow * height.neg().exp_()).where(active & safe, 0)
-        mantissa = (inside - top).exp_()
+        safe = sums >= smallest_safe(inside)
+        ratio = (flow / sums).where(active & safe, 0)
         if counts is not None:
             counts.add(ratio, mantissa)
         below = torch.bmm(weights.values.mT, ratio).mul_(mantissa)
@@ -150,8 +150,7 @@ class Log(Semiring):
         if bool(deep.any()):
             for node, parent, row in pieces(deep.nonzero().unbind(1), inside.shape[1]):
                 terms = weights.logs[node, parent] + inside.mT[node, row]
-                sent = (terms - outside[node, parent, row, None]).exp_()
-                sent = sent.nan_to_num_(0.0) * flow[node, parent, row, None]
+                sent = terms.softmax(-1).nan_to_num_(0.0) * flow[node, parent, row, None]
                 below.mT.index_put_((node, row), sent, accumulate=True)
                 if counts is not None:
                     counts.add_entries(node, parent, row, sent)
@@ -291,11 +290,10 @@ def finite_top(logs: Tensor) -> Tensor:
     return logs.amax(1, keepdim=True).clamp_(min=torch.finfo(logs.dtype).min)
 
 
-def smallest_safe(like: Tensor, *, logarithm: bool = False) -> float:
+def smallest_safe(like: Tensor) -> float:
     """A sum of mantissas at least this large lost at most one rounding error to underflow."""
     info = torch.finfo(like.dtype)
-    limit = like.shape[1] * info.tiny / info.eps
-    return float(torch.tensor(limit, dtype=torch.float64).log()) if logarithm else limit
+    return like.shape[1] * info.tiny / info.eps
 
 
 def lost_entries(weights: Weights, inside: Tensor, low: Tensor) -> tuple[Tensor, ...] | None:
