@@ -1,4 +1,4 @@
-"""Conversion along the registry: the cheapest route from a model to a class, sizes checked on the way."""
+"""Conversion: the cheapest route from a model to a class, its sizes checked beforehand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar, overload
 from mixtures import ConversionError, Mixture, SizeError
 from mixtures.coefficients import CoefficientTensor
 from mixtures.tree import Tree
-from transforms import expand, networks, ontotrees, upward  # noqa: F401 (they fill the registry)
+from transforms import expand, induced, networks, ontotrees, selfsimilar, upward  # noqa: F401
 from transforms.fields import Floats
 from transforms.registry import COSTS, ZOO, Converter, Options, between, converter, converters
 from transforms.routes import Route, Step, remember
@@ -17,6 +17,7 @@ from transforms.routes import Route, Step, remember
 __all__ = ["BUDGET", "UnaskedError", "UnmetError", "convert", "converter", "converters"]
 
 BUDGET = 2**24  # edges a polynomial converter may make without being told to
+LINEAR = 8  # times the edges of the source a linear one may make, if that is more
 LONGEST = 4  # steps of a route
 
 Target = TypeVar("Target", bound=CoefficientTensor)
@@ -60,14 +61,16 @@ def convert(
     tree: Tree | None = None,
     order: Sequence[int] | None = None,
 ) -> CoefficientTensor | Mixture:
-    """A model of class `target` with the same W; of a mixture, the mixture with the same components.
+    """A model of class `target` with the same W; of a mixture, the mixture with the same
+    components.
 
     Direct converters are taken where they apply, compositions of up to four where not, the cheapest
-    first (see `converters`). budget: the most edges the target may have; without one, polynomial maps stop
-    at 2^24 edges and exponential ones are refused. tree: the tree of an LTM; order: the order of the
-    variables along an HMM (default: a good one). A model that is of the class already is returned as it is.
-    TMM as a target means CP. Raises ConversionError where no converter applies, naming the property that
-    failed; SizeError before anything larger than the budget is built, naming the size.
+    first (see `converters`). budget: the most edges the target may have; without one, polynomial
+    maps stop at 2^24 edges and exponential ones are refused. tree: the tree of an LTM; order: the
+    order of the variables along an HMM (default: a good one). A model that is of the class already
+    is returned as it is. TMM as a target means CP. Raises ConversionError where no converter
+    applies, naming the property that failed; SizeError before anything larger than the budget is
+    built, naming the size.
 
     >>> from mixtures import LTM, SPN, Tree
     >>> W = LTM(Tree.balanced(4), components=2, states=2)
@@ -135,7 +138,8 @@ class _Search:
     def __init__(self, model: CoefficientTensor, options: Options) -> None:
         self.options = options
         self.source = model
-        self.reached = {(type(model),): (model, Route((), options))}
+        start: tuple[type, ...] = (type(model),)
+        self.reached = {start: (model, Route((), options))}
         self.refusals: dict[tuple[type, ...], ValueError] = {}
 
     def follow(self, classes: tuple[type, ...]) -> CoefficientTensor | None:
@@ -182,14 +186,14 @@ def _choose(model: CoefficientTensor, found: Sequence[Converter], options: Optio
             failed.append(missing)
             continue
         size = one.size(model, options)
-        limit = BUDGET if options.budget is None else options.budget
+        limit = options.budget or max(BUDGET, LINEAR * model.size if one.cost == "linear" else 0)
         pair = f"{one.source.__name__} -> {one.target.__name__}"
         if one.cost == "exponential" and options.budget is None:
             raise UnaskedError(
                 f"{pair} is exponential and is not taken unasked: the target would have up to "
                 f"{size} edges ({one.formula}); convert(.., budget={size}) asks for it"
             )
-        if size > limit and (one.cost != "linear" or options.budget is not None):
+        if size > limit:
             raise SizeError(
                 f"{pair}: the target would have up to {size} edges ({one.formula}), more than the "
                 f"budget of {limit}; convert(.., budget={size}) allows it"

@@ -1,4 +1,4 @@
-"""Down the hierarchy and across it: models whose latents stand for groups of the source's states."""
+"""Down the hierarchy and across it: latents that stand for groups of the source's states."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ def star_to_tmm(source: LTM, over: Field, options: Options) -> TMM:
     d, root = source.variables, source.tree.root
     tables: dict[Node, Tensor | None] = {j: form.tables[j] for j in range(d)}
     tables[d] = form.tables[root]
-    sizes = {j: form.sizes[j] for j in range(d)} | {d: form.sizes[root]}
+    sizes: dict[Node, tuple[int, int]] = {j: form.sizes[j] for j in range(d)}
+    sizes[d] = form.sizes[root]
     star = Tree({d: source.tree.children[root]})
     return put_together(TMM, Form(star, tables, sizes), over, source)
 
@@ -60,8 +61,8 @@ SHALLOW = "R + d R + d R k with R = r^nu, nu the number of disjoint paths betwee
 def ltm_to_tmm(source: LTM, over: Field, options: Options) -> TMM:
     """One component for every joint state of a cheapest set that separates all variables.
 
-    R = r^nu components for r <= k, the least possible for almost all tables; for r > k the least product of
-    states and components over such sets, which need not be the least R.
+    R = r^nu components for r <= k, the least possible for almost all tables; for r > k the least
+    product of states and components over such sets, which need not be the least R.
     """
     return carried_out(TMM, _clamped, source, over, options)
 
@@ -82,7 +83,7 @@ def hmm_to_tmm(source: HMM, over: Field, options: Options) -> TMM:
 
 
 def spine(tree: Tree) -> list[Node] | None:
-    """The latents of a caterpillar from the root down, each with variables of its own; else None."""
+    """The latents of a caterpillar from the root down, each above some variable; else None."""
     found, node = [], tree.root
     while True:
         found.append(node)
@@ -95,16 +96,21 @@ def spine(tree: Tree) -> list[Node] | None:
 
 
 def _spine_order(tree: Tree, wanted: Sequence[int] | None) -> tuple[int, ...] | None:
-    """The order in which a caterpillar's variables can be emitted: the wanted one if it is possible."""
+    """An order in which a caterpillar can emit its variables: the wanted one if it is possible."""
     nodes = spine(tree)
     if nodes is None:
         return None
-    groups = [[c for c in tree.children[node] if c not in tree.children] for node in nodes]
+    groups = [_variables(tree, node) for node in nodes]
     if wanted is None:
-        return tuple(j for group in groups for j in sorted(group))  # type: ignore[type-var]
+        return tuple(j for group in groups for j in sorted(group))
     place = {j: number for number, group in enumerate(groups) for j in group}
     numbers = [place[j] for j in wanted]
     return tuple(wanted) if numbers == sorted(numbers) else None
+
+
+def _variables(tree: Tree, node: Node) -> list[int]:
+    """The variables right below a latent."""
+    return [c for c in tree.children[node] if isinstance(c, int) and 0 <= c < tree.variables]
 
 
 def _needs_spine(source: LTM, options: Options) -> str | None:
@@ -117,8 +123,7 @@ def _spine_size(source: LTM, options: Options) -> int:
     nodes = spine(source.tree) or []
     extra = 0
     for node in nodes:
-        leaves = sum(child not in source.tree.children for child in source.tree.children[node])
-        extra += 3 * source.states(node) * (leaves - 1)
+        extra += 3 * source.states(node) * (len(_variables(source.tree, node)) - 1)
     return source.size + extra
 
 
@@ -131,13 +136,13 @@ def _spine_size(source: LTM, options: Options) -> int:
     needs=_needs_spine,
 )
 def caterpillar_to_hmm(source: LTM, over: Field, options: Options) -> HMM:
-    """A caterpillar is a chain; a latent with several variables keeps its state for as many steps."""
+    """A caterpillar is a chain; a latent with several variables keeps its state for some steps."""
     form = take_apart(source, over)
     order = _spine_order(source.tree, options.order)
     assert order is not None
     tree = chain(order)
     tables: dict[Node, Tensor | None] = {j: form.tables[j] for j in range(source.variables)}
-    sizes = {j: form.sizes[j] for j in range(source.variables)}
+    sizes: dict[Node, tuple[int, int]] = {j: form.sizes[j] for j in range(source.variables)}
     before = None
     for place, j in enumerate(order):
         node, here = source.variables + place, source.tree.parent[j]
@@ -163,12 +168,11 @@ def _in_order(source: Factors, form: Form, options: Options) -> Grouping:
 
 def light_first(tree: Tree) -> tuple[int, ...]:
     """The variables as a walk meets them that visits smaller subtrees first."""
-    leaves = dict.fromkeys(range(tree.variables), 1)
+    leaves: dict[Node, int] = dict.fromkeys(range(tree.variables), 1)
     for node in tree.inner:
-        leaves[node] = sum(leaves[child] for child in tree.children[node])  # type: ignore[index]
+        leaves[node] = sum(leaves[child] for child in tree.children[node])
     children = {
-        node: sorted(below, key=lambda child: leaves[child])  # type: ignore[index]
-        for node, below in tree.children.items()
+        node: sorted(below, key=leaves.__getitem__) for node, below in tree.children.items()
     }
     return Tree(children).leaves
 
@@ -177,14 +181,16 @@ def light_first(tree: Tree) -> tuple[int, ...]:
     LTM,
     HMM,
     size=planned(_in_order),
-    formula="sum over places of S S' + 2 S + S k, S = r^(separator), on a balanced tree at most r^ceil(log2(d)/2)",
+    formula="the sum over places of S S' + 2 S + S k, S the states of the separator: "
+    "at most r^ceil(log2(d)/2) on a balanced tree",
     cost="polynomial",
 )
 def ltm_to_hmm(source: LTM, over: Field, options: Options) -> HMM:
     """States are the joint states of small separators between past, present and future.
 
-    Default order: the best of 0..d-1, the tree's own and lighter subtrees first. Polynomial in d for fixed r
-    on a balanced tree in its own order (Grasedyck and Hackbusch); a bad order is exponential.
+    Default order: the best of 0..d-1, the tree's own and lighter subtrees first. Polynomial in d
+    for fixed r on a balanced tree in its own order (Grasedyck and Hackbusch); a bad order is
+    exponential.
     """
     return carried_out(HMM, _in_order, source, over, options)
 
@@ -202,10 +208,10 @@ def _train_order(tree: Tree) -> tuple[int, ...] | None:
     nodes = spine(tree)
     if nodes is None:
         return None
-    leaves = [[c for c in tree.children[v] if c not in tree.children] for v in nodes]
-    if any(len(group) != 1 for group in leaves[:-1]) or len(leaves[-1]) > 2:
+    groups = [_variables(tree, node) for node in nodes]
+    if any(len(group) != 1 for group in groups[:-1]) or len(groups[-1]) > 2:
         return None
-    return tuple(j for group in leaves for j in group)  # type: ignore[misc]
+    return tuple(j for group in groups for j in group)
 
 
 def _train(source: Factors, form: Form, options: Options) -> Grouping:

@@ -36,7 +36,7 @@ class Factor:
 
 @dataclass(frozen=True, eq=False)
 class Factors:
-    """A tensor as a sum over labels of a product of factors; the labels 0..d-1 are its variables."""
+    """A tensor as a sum of products of factors over labels; labels 0..d-1 are its variables."""
 
     factors: list[Factor]
     sizes: dict[Label, int]
@@ -80,8 +80,8 @@ def _around(factors: Sequence[Factor], label: Label) -> tuple[Label, ...]:
 def of_form(form: Form, over: Field) -> Factors:
     """The factors of a tree model: a label per state, shared by all that are in it.
 
-    The label of a latent whose children copy its state is the node itself (its parent's label, where it has no
-    table); the bond above a child of a node with a joint table is ("bond", child).
+    The label of a latent whose children copy its state is the node itself (its parent's label,
+    where it has no table); the bond above a child of a node with a joint table is ("bond", child).
     """
     outside, inside = states(form)
     sizes: dict[Label, int] = {}
@@ -125,7 +125,7 @@ def of_dense(tensor: Tensor) -> Factors:
 
 
 def diagonal(over: Field, values: Tensor, shared: Sequence[int]) -> Tensor:
-    """Repeat some axes at the end; what is off the diagonal of an axis and its repetition is zero."""
+    """Repeat some axes at the end; off the diagonal of an axis and its repetition all is zero."""
     for axis in shared:
         size = values.shape[axis]
         shape = [1] * values.ndim + [size]

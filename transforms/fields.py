@@ -14,7 +14,7 @@ from mixtures.semiring import Modular
 
 
 class Field(ABC):
-    """What a converter may do with the entries of tables; the same converter then runs over every field."""
+    """What a converter may do with the entries of tables, so that it runs over every field."""
 
     dtype: torch.dtype
 
@@ -36,7 +36,7 @@ class Field(ABC):
 
     @abstractmethod
     def shown(self, stack: Tensor, like: CoefficientTensor) -> Tensor:
-        """Tables of floats, of the type of `like`, with which a model of this shape can be built."""
+        """Tables of floats, of the type of `like`, with which a model can be built."""
 
     @abstractmethod
     def install(self, model: CoefficientTensor, stacks: Sequence[Tensor]) -> None:
@@ -69,7 +69,7 @@ class Field(ABC):
 
 
 class Floats(Field):
-    """Double precision; tables are rounded once, to the type of the source, when a model is built."""
+    """Double precision; tables are rounded to the type of the source when a model is built."""
 
     dtype = torch.float64
 

@@ -1,4 +1,4 @@
-"""New latents made of old ones: a tree whose latents stand for the joint states of groups of labels."""
+"""New latents made of old ones: a tree whose latents stand for joint states of groups of labels."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Groups = Mapping[Node, tuple[Label, ...]]
 class Grouping:
     """A plan: the latent t of `tree` stands for the joint state of the labels groups[t].
 
-    It represents the source's tensor if every label's latents are connected and every factor (with the
-    labels that are in no group summed out) fits between two neighbours: a tree decomposition.
+    It represents the source's tensor if every label's latents are connected and every factor (with
+    the labels that are in no group summed out) fits between two neighbours: a tree decomposition.
     Nothing is computed before `form`; `size` says what it will take.
     """
 
@@ -72,7 +72,8 @@ class Grouping:
 
     def _copies(self, node: Node) -> bool:
         """Whether a node repeats the state of its parent, with nothing to multiply."""
-        return node != self.tree.root and self._above(node) == self._own(node) and not self.work.get(node)  # fmt: skip
+        same = node != self.tree.root and self._above(node) == self._own(node)
+        return same and not self.work.get(node)
 
     def _table(self, node: Node, over: Field) -> Tensor:
         """What is multiplied in, where the labels that both ends have agree."""
@@ -88,7 +89,7 @@ class Grouping:
 
 
 def grouping(source: Factors, tree: Tree, groups: Groups) -> Grouping:
-    """The plan for given groups; ConversionError where they are no tree decomposition of the source."""
+    """The plan for given groups; ConversionError where they are no tree decomposition."""
     top = _tops(tree, groups)
     levels = {tree.root: 0}
     for node in reversed(tree.inner):
@@ -100,8 +101,8 @@ def grouping(source: Factors, tree: Tree, groups: Groups) -> Grouping:
         reach = {*groups.get(node, ()), *(groups[tree.parent[node]] if node != tree.root else ())}
         if not labels <= reach:
             raise ConversionError(
-                f"the states {sorted(map(str, labels - reach))[:5]} do not meet the table of node {node!r}: "
-                f"the groups are no tree decomposition"
+                f"the states {sorted(map(str, labels - reach))[:5]} do not meet the table of node "
+                f"{node!r}: the groups are no tree decomposition"
             )
         work.setdefault(node, []).extend(cluster)
     return Grouping(source, tree, groups, work)
@@ -151,11 +152,11 @@ def _place(
     top: Mapping[Label, Node],
     levels: Mapping[Node, int],
 ) -> Node:
-    """The node whose table a cluster is multiplied into: its variable, else its lowest label's latent."""
+    """The node whose table a cluster is multiplied into: its variable, else its lowest label's."""
     labels = {label for factor in cluster for label in factor.labels}
     variables = [x for x in labels if _is_variable(x, source) and x not in top]
     if len(variables) > 1:
-        raise ConversionError(f"the groups do not separate the variables {sorted(variables)[:5]}")
+        raise ConversionError(f"the groups do not separate the variables {variables[:5]}")
     if variables:
         return variables[0]
     heads = [top[label] for label in labels if label in top]

@@ -26,7 +26,7 @@ def _edges(source: CoefficientTensor, options: Options) -> int:
 
 
 @converter(
-    CoefficientTensor,
+    CoefficientTensor,  # type: ignore[type-abstract]
     SPN,
     size=_edges,
     formula="the edges of the source; of an LTM with I latents r + (I-1+d) r + (I-1) r^2 + d r k",
@@ -34,9 +34,9 @@ def _edges(source: CoefficientTensor, options: Options) -> int:
 def to_spn(source: CoefficientTensor, over: Field, options: Options) -> SPN:
     """Every sum and every product of the circuit becomes a node.
 
-    A sum per state that a table mixes into, over its non-zero entries; a product per combined state, unless
-    it has a single factor; nothing for identities. Ties are undone: a network holds each weight where it is
-    used. Linear in time and memory.
+    A sum per state that a table mixes into, over its non-zero entries; a product per combined
+    state, unless it has a single factor; nothing for identities. Ties are undone: a network holds
+    each weight where it is used. Linear in time and memory.
     """
     arrays = [over.read(array) for array in source.arrays]
     return build(network_of(source.circuit, arrays), over, source)
@@ -55,7 +55,7 @@ def build(network: Network, over: Field, like: CoefficientTensor) -> SPN:
 
 
 def network_of(circuit: Circuit, arrays: Sequence[Tensor]) -> Network:
-    """The network of a circuit with tables over a field: what the root reaches, products spliced."""
+    """The network of a circuit with tables over a field: only what the root reaches."""
     parts = _Parts(circuit)
     for layer in circuit.layers:
         table = None if layer.table is None else arrays[layer.table].numpy()
@@ -65,7 +65,7 @@ def network_of(circuit: Circuit, arrays: Sequence[Tensor]) -> Network:
 
 
 class _Parts:
-    """Nodes and edges collected layer by layer; `made` says which node computes a row of the buffer."""
+    """Nodes and edges, layer by layer; `made` says which node computes a row of the buffer."""
 
     def __init__(self, circuit: Circuit) -> None:
         self.shape = circuit.inputs
@@ -78,7 +78,7 @@ class _Parts:
         self.weights: list[NDArray] = []
 
     def layer(self, layer: Layer, table: NDArray | None) -> None:
-        """Products of combined states, sums of mixed ones; identities pass on what they are given."""
+        """Products of combined states, sums of mixed ones; identities pass on what they get."""
         rows, real = _factors(layer)
         several = real.sum(0) > 1
         sums = (layer.steps, layer.nodes, 0 if table is None else layer.width)
@@ -153,7 +153,7 @@ class _Parts:
 
 
 def _factors(layer: Layer) -> tuple[Integers, Flags]:
-    """The buffer rows (m, L, N, C) whose product is each combined state, and which factors are not one."""
+    """The buffer rows (m, L, N, C) that each combined state multiplies, and which are not one."""
     if layer.combine == "concatenate":
         parts = [
             layer.children[i][..., None] + numpy.arange(width)
@@ -170,7 +170,7 @@ def _factors(layer: Layer) -> tuple[Integers, Flags]:
 
 
 def _pass_on(made: Integers, out: Integers, rows: Integers, real: Flags, several: Flags) -> None:
-    """An identity over a single factor is that factor; step by step, since steps feed one another."""
+    """An identity over a single factor is that factor; step by step: steps feed one another."""
     if several.all():
         return
     for step in range(len(out)):

@@ -1,8 +1,6 @@
-"""Onto trees: joint states of the cuts of a chain, of the bonds of children, of the variables below."""
+"""Onto trees: joint states of the cuts of a chain, of children's bonds, of the variables below."""
 
 from __future__ import annotations
-
-from torch import Tensor
 
 from mixtures import HMM, HT, LTM, TMM, Dense
 from mixtures.tree import Node, Tree
@@ -23,7 +21,7 @@ def _needs_tree(source: TreeTensor, options: Options) -> str | None:
 
 
 def _cuts(source: Factors, form: Form, options: Options) -> Grouping:
-    """A latent of the tree holds a state of the chain for each end of each block of its children."""
+    """A latent of the tree holds a state of the chain for each end of its children's blocks."""
     assert options.tree is not None
     tree, d = options.tree, source.variables
     latent = _latents(form)
@@ -55,7 +53,8 @@ def _latents(form: Form) -> list[Label]:
     HMM,
     LTM,
     size=planned(_cuts),
-    formula="I S^2 + d S k + products, with S = r^3 for a balanced binary tree: the ends and the middle of a block",
+    formula="I S^2 + d S k + products, with S = r^3 on a balanced binary tree: the ends and the "
+    "middle of a block",
     cost="polynomial",
     condition="tree= is given",
     needs=_needs_tree,
@@ -63,8 +62,8 @@ def _latents(form: Form) -> list[Label]:
 def hmm_onto_tree(source: HMM, over: Field, options: Options) -> LTM:
     """States are those of the chain at the ends of the blocks that the tree makes of it.
 
-    r at the root of a balanced binary tree, r^2 for blocks at an end of the chain and for blocks of two
-    variables, r^3 elsewhere; exponential for a tree with scattered blocks.
+    r at the root of a balanced binary tree, r^2 for blocks at an end of the chain and for blocks
+    of two variables, r^3 elsewhere; exponential for a tree with scattered blocks.
     """
     return carried_out(LTM, _cuts, source, over, options)
 
@@ -116,7 +115,7 @@ def _halves(source: Factors, order: tuple[int, ...]) -> Grouping:
     """Latents hold what has been emitted, from the middle on what is still to be."""
     d = len(order)
     middle = d // 2
-    groups = {
+    groups: dict[Node, tuple[Label, ...]] = {
         d + place: order[: place + 1] if place < middle else order[place:] for place in range(d)
     }
     return grouping(source, chain(order), groups)

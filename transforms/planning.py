@@ -1,4 +1,4 @@
-"""Converters that group states: the plan says the size first, then carries itself out over any field."""
+"""Converters that group states: a plan says the size first, then carries itself out."""
 
 from __future__ import annotations
 

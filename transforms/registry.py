@@ -30,8 +30,8 @@ class Options:
 class Converter:
     """One exact map: `function(source, field, options)`, `size(source, options)` edges at most.
 
-    `formula` states that bound for uniform sizes; `needs(source, options)` says in words what keeps the
-    map from applying, None if nothing does; `name` is what certificates call it.
+    `formula` states that bound for uniform sizes; `needs(source, options)` says in words what
+    keeps the map from applying, None if nothing does; `name` is what certificates call it.
     """
 
     source: type[CoefficientTensor]
@@ -63,7 +63,8 @@ def converter(
     condition: str = "",
     needs: Callable[[Any, Options], str | None] = always,
 ) -> Callable[[Function], Function]:
-    """Register an exact map; the function is written over any field and returns a model of class `target`.
+    """Register an exact map; the function is written over any field and returns a model of class
+    `target`.
 
     size: how many edges the target has at most, computed from the source before anything is built.
     Raises ValueError for an unknown cost.
@@ -82,22 +83,22 @@ def converter(
 
 
 def between(source: type, target: type) -> list[Converter]:
-    """The converters of a pair, cheapest first; a class has those of the classes it derives from."""
+    """The converters of a pair, cheapest first; a class has those of its base classes, too."""
     found = [c for c in REGISTRY if issubclass(source, c.source) and c.target is target]
     return sorted(found, key=lambda c: COSTS.index(c.cost))
 
 
 def general(found: Sequence[Converter]) -> Converter:
-    """The converter among several that asks least: the one without a condition, else the dearest."""
+    """The converter that asks least: the one without a condition, else the dearest."""
     return next((c for c in found if not c.condition), found[-1])
 
 
 def converters() -> networkx.DiGraph:
     """What converts into what: nodes are classes, edges direct exact maps.
 
-    Edge attributes: `cost` ("linear", "polynomial" or "exponential" in the size of the source), `formula` (edges of
-    the target at most), `exact`, `condition` (empty: it always applies), and `ways`, the same for each map of
-    the pair, cheapest first. `convert` composes them.
+    Edge attributes: `cost` ("linear", "polynomial" or "exponential" in the size of the source),
+    `formula` (edges of the target at most), `exact`, `condition` (empty: it always applies), and
+    `ways`, the same for each map of the pair, cheapest first. `convert` composes them.
 
     >>> from mixtures import LTM, SPN, TMM
     >>> converters().edges[LTM, SPN]["cost"], converters().edges[LTM, TMM]["cost"]

@@ -1,4 +1,4 @@
-"""How a converted model was made, so that the same conversion can be carried out over another field."""
+"""How a converted model was made, so that it can be made again over another field."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Route:
     """The steps from one model to another."""
 
     steps: tuple[Step, ...]
-    options: Options = Options()
+    options: Options
 
     def follow(self, model: CoefficientTensor, over: Field) -> CoefficientTensor:
         """The conversion of a model over a field; the result holds elements of the field."""

@@ -1,4 +1,4 @@
-"""Cheapest sets of latents that separate variables: all from one another, or the past from the future."""
+"""Cheapest sets of latents that separate all variables, or the past from the future."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ FUTURE, HELD, PAST = 0, 1, 2
 def separating_all(tree: Tree, states: Mapping[Node, int], shape: Sequence[int]) -> list[Node]:
     """The latents and variables, of the least product of states, that separate all other variables.
 
-    With every one of them held fixed, the remaining variables are independent. For r <= k states everywhere
-    it is a least set of latents, as many as there are vertex-disjoint paths between leaves. One pass up, one
-    pass down.
+    With every one of them held fixed, the remaining variables are independent. For r <= k states
+    everywhere it is a least set of latents, as many as there are vertex-disjoint paths between
+    leaves. One pass up, one pass down.
 
     >>> tree = Tree.balanced(8)
     >>> len(separating_all(tree, dict.fromkeys(tree.inner, 2), [2] * 8))
     4
     """
-    cost = {j: (None, 1, shape[j]) for j in range(tree.variables)}  # free: no, one open leaf; held
+    table: dict[Node, Entry] = {j: (None, 1, shape[j]) for j in range(tree.variables)}
     best: dict[Node, Node | None] = {}  # the child through which an open node sees its open leaf
-    table: dict[Node, tuple[int | None, int, int]] = dict(cost)
     for node in tree.inner:
         below = [table[child] for child in tree.children[node]]
         held = states[node] * prod(_least(entry) for entry in below)
@@ -31,7 +30,9 @@ def separating_all(tree: Tree, states: Mapping[Node, int], shape: Sequence[int])
     return list(_held(tree, table, best))
 
 
-Entry = tuple[int | None, int, int]  # costs with no open leaf (None: impossible), with one, when held
+Entry = tuple[
+    int | None, int, int
+]  # costs with no open leaf (None: impossible), with one, when held
 
 
 def _least(entry: Entry) -> int:
@@ -77,12 +78,13 @@ def _held(
 
 
 def along(tree: Tree, states: Mapping[Node, int], order: Sequence[int]) -> list[tuple[Node, ...]]:
-    """For every variable in order, the latents that separate it, what comes before and what comes after.
+    """For every variable in order, the latents that separate it, what comes before and what comes
+    after.
 
-    Each is a set of least product of states among those that contain the variable's parent; of several the one
-    closest to the past. Closest cuts for growing pasts are nested, so every latent is held for an interval of
-    time: the sets are the states of a Markov chain. Cost: the depth of the tree per variable, and one walk over
-    what is not yet, or no longer, of interest.
+    Each is a set of least product of states among those that contain the variable's parent; of
+    several the one closest to the past. Closest cuts for growing pasts are nested, so every latent
+    is held for an interval of time: the sets are the states of a Markov chain. Cost: the depth of
+    the tree per variable, and one walk over what is not yet, or no longer, of interest.
     """
     cuts = _Cuts(tree, states)
     found = []
@@ -95,12 +97,14 @@ def along(tree: Tree, states: Mapping[Node, int], order: Sequence[int]) -> list[
 
 
 class _Cuts:
-    """The least costs of labelling each subtree FUTURE, HELD or PAST at its top, kept up to date."""
+    """The least cost of each subtree with FUTURE, HELD or PAST at its top, kept up to date."""
 
     def __init__(self, tree: Tree, states: Mapping[Node, int]) -> None:
         self.tree = tree
         self.weight = {node: max(2, states[node]) for node in tree.inner}
-        self.cost: dict[Node, list[int | None]] = {j: [1, None, None] for j in range(tree.variables)}
+        self.cost: dict[Node, list[int | None]] = {
+            j: [1, None, None] for j in range(tree.variables)
+        }
         self.forced: Node | None = None
         for node in tree.inner:
             self._update(node)
@@ -139,7 +143,9 @@ class _Cuts:
 
     def _update(self, node: Node) -> None:
         below = [self.cost[child] for child in self.tree.children[node]]
-        held = self.weight[node] * prod(_lowest(entry, (FUTURE, HELD, PAST)) or 0 for entry in below)
+        held = self.weight[node] * prod(
+            _lowest(entry, (FUTURE, HELD, PAST)) or 0 for entry in below
+        )
         costs: list[int | None] = [None, held, None]
         if node != self.forced:
             for label in (FUTURE, PAST):

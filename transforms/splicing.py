@@ -1,4 +1,4 @@
-"""Clean-up of networks as arrays: what the root reaches, and products of products as one product."""
+"""Clean-up of networks: only what the root reaches, products of products as one product."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same tensor on other trees of the same latents: rerooted, binary, without redundant latents."""
+"""The same tensor on other trees: rerooted, binary, without redundant latents."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ from transforms.routes import Route, Step, remember
 
 
 def reroot(model: TreeTensor, root: Node) -> LTM:
-    """The same tensor with the latent `root` at the top; tables are turned around along the way to it.
+    """The same tensor with the latent `root` at the top; tables are turned around along the way to
+    it.
 
-    All other tables stay as they are, bit for bit. A former root with one child is summed out. Takes an LTM
-    (TMM, HMM) and returns an LTM; raises ValueError unless `root` is one of its latents. Linear.
+    All other tables stay as they are, bit for bit. A former root with one child is summed out.
+    Takes an LTM (TMM, HMM) and returns an LTM; raises ValueError unless `root` is one of its
+    latents. Linear.
 
     >>> W = LTM(Tree.balanced(4), 2, 3)
     >>> reroot(W, 4).tree.children[4]
@@ -34,8 +36,9 @@ def reroot(model: TreeTensor, root: Node) -> LTM:
 def binary(model: TreeTensor) -> LTM:
     """The same tensor on a tree with at most two children at every node.
 
-    A latent with m > 2 children passes its state on to m - 2 copies of itself, by identity tables, in a
-    balanced way: 3 r more edges for each. The copies are named by the next free whole numbers.
+    A latent with m > 2 children passes its state on to m - 2 copies of itself, by identity tables,
+    in a balanced way: 3 r more edges for each. The copies are named by the next free whole
+    numbers.
 
     >>> binary(LTM(Tree.star(4), 2, 3)).tree.children
     {4: (5, 6), 5: (0, 1), 6: (2, 3)}
@@ -44,10 +47,12 @@ def binary(model: TreeTensor) -> LTM:
 
 
 def suppress(model: TreeTensor) -> LTM:
-    """The same tensor without redundant latents: copies of their parent, and latents with two neighbours.
+    """The same tensor without redundant latents: copies of their parent, and latents with two
+    neighbours.
 
-    A latent with two neighbours is redundant if it has at least as many states as one of them; if it has fewer
-    it bounds the rank of W, and stays. No map makes the tables larger. A root that goes hands over to a child.
+    A latent with two neighbours is redundant if it has at least as many states as one of them (a
+    root: as a latent one); if it has fewer it bounds the rank of W, and stays. Tables never get
+    larger. A root that goes hands over to that child.
     """
     return _mapped(model, "No redundant latents", suppressed)
 
@@ -56,8 +61,8 @@ def _mapped(model: TreeTensor, name: str, change: Callable[[Form, Field], Form])
     """Apply a map of forms, and remember it."""
     if model.joint:
         raise ValueError(
-            f"expected a tree whose latents are copied to their children, got a {type(model).__name__} "
-            f"with joint tables; convert(.., LTM) makes one"
+            f"expected a tree whose latents are copied to their children, got a "
+            f"{type(model).__name__} with joint tables; convert(.., LTM) makes one"
         )
 
     def function(source: TreeTensor, over: Field, options: Options) -> LTM:
@@ -65,7 +70,7 @@ def _mapped(model: TreeTensor, name: str, change: Callable[[Form, Field], Form])
 
     found = function(model, Floats(), Options())
     made = Converter(LTM, LTM, function, _edges, "as many as it has", "linear", "", always, name)
-    remember(found, Route((Step(made, found.size),)))
+    remember(found, Route((Step(made, found.size),), Options()))
     return found
 
 
@@ -201,11 +206,10 @@ def suppressed(form: Form, over: Field) -> Form:
 
 
 def _handed_over(form: Form, over: Field) -> Form:
-    """A root with two neighbours and no fewer states than one of them: a latent child becomes the root."""
+    """A root with two neighbours goes if a latent one of them has no more states; that is next."""
     root, below = form.tree.root, form.tree.children[form.tree.root]
-    latent = [child for child in below if child in form.tree.children]
-    if len(below) != 2 or not latent:
+    states = form.sizes[root][1]
+    heirs = [v for v in below if v in form.tree.children and form.sizes[v][1] <= states]
+    if len(below) != 2 or not heirs:
         return form
-    if form.sizes[root][1] < min(form.sizes[child][1] for child in below):
-        return form
-    return rerooted(form, latent[0], over)
+    return rerooted(form, min(heirs, key=lambda node: form.sizes[node][1]), over)

@@ -1,4 +1,4 @@
-"""Up the hierarchy, table by table: CP into a chain, chains and deep trees into trees, trees into HT."""
+"""Up the hierarchy, table by table: CP into chains, chains into trees, trees into HT."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ def cp_to_hmm(source: TMM, over: Field, options: Options) -> HMM:
     tree = chain(options.order or tuple(range(d)))
     r = source.states(root)
     tables: dict[Node, Tensor | None] = dict.fromkeys(tree.nodes)
-    tables |= {d: form.tables[root]} | {j: form.tables[j] for j in range(d)}
-    sizes = {node: (r, r) for node in tree.inner} | {d: (1, r)}
+    tables[d] = form.tables[root]
+    tables.update((j, form.tables[j]) for j in range(d))
+    sizes = dict.fromkeys(tree.inner, (r, r)) | {d: (1, r)}
     sizes |= {j: form.sizes[j] for j in range(d)}
     return put_together(HMM, Form(tree, tables, sizes), over, source)
 
