@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, TypeVar, final
 
@@ -249,7 +250,7 @@ class Components(Moments):
         """
         if not self.shared:
             raise ValueError(f"expected shared=True, got {type(self).__name__} with shared=False")
-        return self if variables == self.variables else self._of_length(variables)
+        return copy.deepcopy(self) if variables == self.variables else self._of_length(variables)
 
     @final
     def config(self) -> dict[str, Any]:
