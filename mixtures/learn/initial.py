@@ -1,0 +1,45 @@
+"""Where learning starts: components spread over the data, tables that commit themselves a little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from mixtures.mixture import Mixture
+from mixtures.tables import Table
+
+UNIFORM = 1e-3  # how much of the uniform distribution every starting row contains
+
+
+def initialise(
+    model: Mixture,
+    x: Any,
+    *,
+    observed: Any = None,
+    concentration: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> None:
+    """Set starting parameters: components from the data, table rows Dirichlet(concentration).
+
+    Rows of wide tables drawn uniformly from the simplex are all nearly alike, and EM leaves such a
+    point slowly; a small concentration gives each state children of its own. Structural zeros stay.
+
+    >>> from mixtures import HMM, Mixture
+    >>> from mixtures.components import Gaussian
+    >>> model = Mixture(HMM(2, 3, 3), Gaussian(2, 3))
+    >>> initialise(model, [[0.0, 1.0], [2.0, 3.0]])
+    """
+    if not concentration > 0:
+        raise ValueError(f"concentration must be positive, got {concentration}")
+    model.components.initialise(model.encode(x, observed), generator)
+    for table in model.coefficients.tables:
+        assert isinstance(table, Table)
+        values = table.values
+        shape = torch.full(values.shape, concentration, dtype=torch.float64, device=values.device)
+        draws = torch._standard_gamma(shape, generator=generator)
+        support = values > 0
+        draws = draws * support + torch.finfo(torch.float64).tiny * support
+        flat = support / support.sum(-1, keepdim=True)
+        rows = (1 - UNIFORM) * draws / draws.sum(-1, keepdim=True) + UNIFORM * flat
+        table.set((rows / rows.sum(-1, keepdim=True)).to(values.dtype))
