@@ -90,7 +90,6 @@ def tmm_to_ltm(source: TMM, over: Field, options: Options) -> LTM:
     LTM,
     size=_same,
     formula="the edges of the source",
-    condition="no other tree is asked for",
     needs=_tree_of_its_own,
 )
 def hmm_to_ltm(source: HMM, over: Field, options: Options) -> LTM:
