@@ -19,7 +19,7 @@ class Concatenated(Components):
     """Variable j has part 0's components first, then part 1's, and so on, without gaps.
 
     The domain is what lies in the domain of every part. Parts that are themselves concatenated are
-    taken apart.
+    taken apart. Parts that are one object are learned together and count once.
 
     >>> from mixtures.components import Gaussian, LogNormal
     >>> both = Concatenated([Gaussian(2, [1, 3]), LogNormal(2, 2)])
@@ -70,6 +70,16 @@ class Concatenated(Components):
 
     def _each(self) -> list[Components]:
         return [cast(Components, part) for part in self.families]
+
+    def _owners(self) -> list[int]:
+        """For each part the place of the first that is the same object."""
+        first: dict[int, int] = {}
+        return [first.setdefault(id(part), number) for number, part in enumerate(self._each())]
+
+    def _once(self) -> dict[int, Components]:
+        """Every part once, by the place where it comes first."""
+        parts = self._each()
+        return {number: parts[number] for number in dict.fromkeys(self._owners())}
 
     def _parts(self) -> list[Any]:
         return list(self.families)
@@ -129,30 +139,31 @@ class Concatenated(Components):
 
     def _collect(self, data: Data, weights: Tensor) -> Statistics:
         sums: Statistics = {}
-        for number, (start, part) in enumerate(zip(self._starts, self._each(), strict=True)):
+        for number, start, part in zip(self._owners(), self._starts, self._each(), strict=True):
             columns = start.unsqueeze(-1) + torch.arange(part.largest, device=start.device)
             columns = columns.clamp(max=self.largest - 1).unsqueeze(-1)  # the part masks the rest
             own = weights.gather(1, columns.expand(-1, -1, weights.shape[-1]))
-            each = part.statistics(data, own)
-            sums.update({f"{number}.{name}": value for name, value in each.items()})
+            for name, value in part.statistics(data, own).items():
+                key = f"{number}.{name}"
+                sums[key] = sums[key] + value if key in sums else value
         return sums
 
     def _pooled(self, statistics: Statistics) -> Statistics:
         return statistics  # each part pools its own
 
     def _maximise(self, statistics: Statistics) -> None:
-        for number, part in enumerate(self._each()):
+        for number, part in self._once().items():
             part.maximise(split(statistics, number))
 
     def _prior(self) -> Tensor:
-        return torch.stack([part.log_prior() for part in self._each()]).sum()
+        return torch.stack([part.log_prior() for part in self._once().values()]).sum()
 
     def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
-        for part in self._each():
+        for part in self._once().values():
             part.initialise(data, generator)
 
     def _count(self) -> int:
-        return sum(part.num_parameters for part in self._each())
+        return sum(part.num_parameters for part in self._once().values())
 
     def _mean(self) -> Tensor:
         return self._joined([part.mean() for part in self._each()])
@@ -180,10 +191,12 @@ class Concatenated(Components):
 
     def _select(self, variables: Sequence[int]) -> Concatenated:
         names = None if self.names is None else [self.names[j] for j in variables]
-        return Concatenated([part.select(variables) for part in self._each()], names=names)
+        made = {number: part.select(variables) for number, part in self._once().items()}
+        return Concatenated([made[number] for number in self._owners()], names=names)
 
     def _of_length(self, variables: int) -> Concatenated:
-        return Concatenated([part.of_length(variables) for part in self._each()])
+        made = {number: part.of_length(variables) for number, part in self._once().items()}
+        return Concatenated([made[number] for number in self._owners()])
 
     def _config(self, variables: Sequence[int]) -> dict[str, Any]:
         return {
