@@ -13,6 +13,7 @@ from mixtures import HMM, HT, LTM, SPN, TMM, Combination, Dense, Diagonal, Tree
 from mixtures.coefficients import CoefficientTensor
 from mixtures.treetensor import TreeTensor
 
+from custom_models import TwoLevels
 from laws import every_model
 from oracle_circuit import circuit_joint
 from zoo import TREES, ZOO, made
@@ -90,6 +91,21 @@ def test_ties_are_stored_once_and_identities_not_at_all(name):
     assert model.stored == sum(table.numel() for table in places.values())
     free = sum(int((table > 0).sum() - table.shape[0]) for table in places.values())
     assert model.num_parameters == free
+
+
+SHARED = {  # d = 4, r = 3, k = 2
+    "HMM": (lambda: HMM(4, 2, 3, shared=True), 3 + 3 * 3 + 3 * 2),
+    "HMM classical": (lambda: HMM(4, 3, 3, shared=True, emission=False), 3 + 3 * 3),
+    "TMM": (lambda: TMM(4, 2, 3, shared=True), 3 + 3 * 2),
+    "TMM deep": (lambda: TMM(4, 2, 3, arity=2, shared=True), 3 + 3 * 3 + 3 * 2),
+    "two levels": (lambda: TwoLevels([2, 2], 2, 3), 3 + 2 * 3 * 3 + 3 * 2),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_tables_are_stored_once(name):
+    build, numbers = SHARED[name]
+    assert build().stored == numbers
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if name.startswith("SPN")])
