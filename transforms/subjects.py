@@ -1,0 +1,317 @@
+"""What the rank analyzers need of a tensor, for every kind of tensor they understand."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from functools import cached_property, singledispatch
+from typing import Any
+
+import numpy
+import torch
+from tensorly.cp_tensor import CPTensor
+from tensorly.tt_tensor import TTTensor
+from tensorly.tucker_tensor import TuckerTensor
+from torch import Tensor
+
+from mixtures.coefficients import CoefficientTensor, Dense
+from mixtures.combination import Combination
+from mixtures.errors import SizeError
+from mixtures.semiring import Modular
+from mixtures.treetensor import TreeTensor
+from transforms import circuits
+from transforms.contraction import Contraction
+from transforms.cuts import Capacities, Separation, capacities, sides
+from transforms.elimination import (
+    as_integers,
+    bits,
+    is_exact,
+    pivot_columns,
+    random_residues,
+    rank_modulo,
+    reduced,
+)
+from transforms.minors import Minor
+from transforms.tensortree import TensorTree, from_cp, from_model, from_train, from_tucker
+
+BUDGET = 2**22  # entries of a tensor that is written out
+
+
+class Subject(ABC):
+    """A tensor whose stored numbers are taken as exact."""
+
+    shape: tuple[int, ...]
+
+    @abstractmethod
+    def bound(self, rows: Sequence[int]) -> tuple[int, str]:
+        """An upper bound on the rank, and what proves it."""
+
+    @abstractmethod
+    def minor(self, rows: Sequence[int], p: int, rng: numpy.random.Generator, limit: int) -> Minor:
+        """A largest minor that is regular modulo p, no larger than `limit`."""
+
+    @abstractmethod
+    def values(self, vectors: Tensor, p: int) -> Tensor:
+        """Contractions with product vectors (n, d, max k) of residues, modulo p: (n,)."""
+
+    @abstractmethod
+    def height(self) -> float:
+        """b such that the tensor times some number has integer entries below 2^b."""
+
+    def check_exact(self) -> None:  # noqa: B027
+        """Raise ValueError unless the numbers are exact; those of a model are."""
+
+    def approximate(self) -> numpy.ndarray:
+        """The entries as floats, in their own scale; ValueError for models, which are exact."""
+        raise ValueError(
+            "within= is for arrays of rounded numbers; the numbers of a model are exact"
+        )
+
+    def integers(self) -> numpy.ndarray:
+        """All entries times a common positive factor, as integers: residues for many primes, put
+        together.
+        """
+        self._check_size()
+        return circuits.from_residues(self.shape, self.height(), self._entries)
+
+    def floats(self) -> numpy.ndarray:
+        """All entries up to a positive factor, rounded to float64."""
+        whole = self.integers()
+        top = max((abs(entry) for entry in whole.reshape(-1)), default=0) or 1
+        return numpy.array([entry / top for entry in whole.reshape(-1)]).reshape(self.shape)
+
+    def _entries(self, p: int) -> Tensor:
+        index = torch.cartesian_prod(*(torch.arange(k) for k in self.shape)).reshape(
+            -1, len(self.shape)
+        )
+        one_hot = torch.nn.functional.one_hot(index, max(self.shape))
+        return self.values(one_hot, p)
+
+    def _check_size(self) -> None:
+        entries = math.prod(self.shape)
+        if entries > BUDGET:
+            raise SizeError(
+                f"the tensor would have {entries:.4g} entries, more than the budget of {BUDGET}"
+            )
+
+
+class TreeSubject(Subject):
+    """A tensor tree: tree models, CP, tensor trains, Tucker tensors."""
+
+    def __init__(self, network: TensorTree, model: CoefficientTensor | None = None) -> None:
+        self.network, self.model, self.shape = network, model, network.shape
+
+    @cached_property
+    def capacities(self) -> Capacities:
+        """What cuts cost."""
+        return capacities(self.network)
+
+    def bound(self, rows: Sequence[int]) -> tuple[int, str]:
+        cut = Separation(self.network, self.capacities, rows).total()
+        return cut, f"the cheapest cut has dimension {cut}"
+
+    def minor(self, rows: Sequence[int], p: int, rng: numpy.random.Generator, limit: int) -> Minor:
+        separation = Separation(self.network, self.capacities, rows)
+        found = Contraction(self.network, separation, p, rng, limit).minor()
+        return Minor(p, found[0][:limit], found[1][:limit])
+
+    def values(self, vectors: Tensor, p: int) -> Tensor:
+        if self.model is not None:
+            return self.model.contract(vectors, Modular(p))
+        return self.network.contract(vectors, lambda array: reduced(array, p), p)
+
+    def height(self) -> float:
+        width = max(max(array.shape) for array in self.network.arrays())
+        return sum(bits(array) + math.log2(width) for array in self.network.arrays())
+
+
+class CircuitSubject(Subject):
+    """Any coefficient tensor, known through contractions modulo p only."""
+
+    def __init__(self, model: CoefficientTensor, parts: Sequence[Subject] = ()) -> None:
+        self.model, self.parts, self.shape = model, parts, model.shape
+
+    def bound(self, rows: Sequence[int]) -> tuple[int, str]:
+        whole = circuits.rank_bound(self.model.circuit, self.model.arrays, rows)
+        if not self.parts:
+            return whole, f"the sums of the circuit bound the rank by {whole}"
+        added = sum(part.bound(rows)[0] for part in self.parts)
+        return min(whole, added), f"the parts of the combination have ranks of {added} in all"
+
+    def minor(self, rows: Sequence[int], p: int, rng: numpy.random.Generator, limit: int) -> Minor:
+        """A grid of random product vectors, enlarged until its rank falls short of its size."""
+        height, width = sides(self.shape, rows)
+        size, found = min(64, limit), 0
+        while True:
+            left = self._probes(rng, p, rows, min(size + 5, height), mine=True)
+            right = self._probes(rng, p, rows, min(size + 5, width), mine=False)
+            grid = self._grid(left, right, p)
+            columns = pivot_columns(grid, p)
+            found = len(columns)
+            if found <= size or size >= limit:
+                break
+            size = min(2 * size, limit)
+        kept = pivot_columns(grid[:, columns].T, p)
+        return Minor(p, left[kept][:limit].numpy(), right[columns][:limit].numpy())
+
+    def values(self, vectors: Tensor, p: int) -> Tensor:
+        return self.model.contract(vectors.to(self.model.device), Modular(p)).cpu()
+
+    def height(self) -> float:
+        return circuits.height(self.model.circuit, self.model.arrays)
+
+    def _probes(
+        self, rng: numpy.random.Generator, p: int, rows: Sequence[int], count: int, *, mine: bool
+    ) -> Tensor:
+        """Random product vectors on one side, ones on the other: (count, d, max k)."""
+        probes = random_residues(rng, (count, len(self.shape), max(self.shape)), p)
+        for j in range(len(self.shape)):
+            if (j in set(rows)) != mine:
+                probes[:, j] = 1
+        return probes
+
+    def _grid(self, left: Tensor, right: Tensor, p: int) -> Tensor:
+        return grid(self, left, right, p)
+
+
+class ArraySubject(Subject):
+    """An array written out."""
+
+    def __init__(self, array: numpy.ndarray) -> None:
+        self.array, self.shape = array, array.shape
+
+    def check_exact(self) -> None:
+        if not is_exact(self.array):
+            raise ValueError(
+                f"expected an array of integers or Fractions, got {self.array.dtype}: rounded "
+                f"numbers have no certain rank; pass within=eps for bounds that hold within eps"
+            )
+
+    def bound(self, rows: Sequence[int]) -> tuple[int, str]:
+        return min(sides(self.shape, rows)), "the size of the matrix"
+
+    def minor(self, rows: Sequence[int], p: int, rng: numpy.random.Generator, limit: int) -> Minor:
+        columns = [j for j in range(len(self.shape)) if j not in rows]
+        residues = reduced(self.exact, p).permute([*rows, *columns])
+        matrix = residues.reshape(sides(self.shape, rows))
+        some = pivot_columns(matrix, p)[:limit]
+        kept = pivot_columns(matrix[:, some].T, p)
+        return Minor(p, self._places(rows, kept), self._places(columns, some))
+
+    def _places(self, variables: Sequence[int], chosen: Sequence[int]) -> numpy.ndarray:
+        places = numpy.full((len(chosen), len(self.shape)), -1)
+        sizes = [self.shape[j] for j in variables]
+        if sizes:
+            places[:, list(variables)] = numpy.array(numpy.unravel_index(chosen, sizes)).T
+        return places
+
+    @cached_property
+    def exact(self) -> numpy.ndarray:
+        """The array as integers, up to a factor."""
+        return as_integers(self.array)
+
+    def values(self, vectors: Tensor, p: int) -> Tensor:
+        result = reduced(self.exact, p)[None].expand(len(vectors), *self.shape)
+        for j, k in enumerate(self.shape):
+            weights = vectors[:, j, :k].reshape(len(vectors), k, *[1] * (len(self.shape) - 1 - j))
+            result = (result * weights % p).sum(1) % p
+        return result
+
+    def integers(self) -> numpy.ndarray:
+        return self.exact
+
+    def floats(self) -> numpy.ndarray:
+        return self.array.astype(numpy.float64)
+
+    def approximate(self) -> numpy.ndarray:
+        return self.floats()
+
+    def height(self) -> float:
+        return float(bits(self.exact))
+
+
+class DenseSubject(ArraySubject):
+    """A model that is its entries: the floats it stores are what it is."""
+
+    def check_exact(self) -> None:
+        """Stored numbers of a model are exact."""
+
+
+@singledispatch
+def subject(W: Any) -> Subject:
+    """The tensor behind a model, an array or a tensorly tensor.
+
+    Raises ValueError for anything else.
+    """
+    array = numpy.asarray(W)
+    if array.ndim == 0 or array.size == 0 or array.dtype.kind not in "biufO":
+        raise ValueError(
+            f"expected a coefficient tensor, an array or a tensorly CP, TT or Tucker tensor, "
+            f"got {type(W).__name__} {array.dtype} of shape {array.shape}"
+        )
+    if array.dtype.kind == "f" and not numpy.isfinite(array).all():
+        raise ValueError("expected finite numbers, got NaN or infinity")
+    return ArraySubject(array)
+
+
+@subject.register
+def _(W: Tensor) -> Subject:
+    return subject(W.detach().cpu().numpy())
+
+
+@subject.register
+def _(W: CoefficientTensor) -> Subject:
+    return CircuitSubject(W)
+
+
+@subject.register
+def _(W: Combination) -> Subject:
+    return CircuitSubject(W, [subject(part) for part in W.parts])
+
+
+@subject.register
+def _(W: Dense) -> Subject:
+    return DenseSubject(W.dense().cpu().numpy())
+
+
+@subject.register
+def _(W: TreeTensor) -> Subject:
+    return TreeSubject(from_model(W), W)
+
+
+@subject.register
+def _(W: CPTensor) -> Subject:
+    return TreeSubject(from_cp(W.weights, W.factors))
+
+
+@subject.register
+def _(W: TTTensor) -> Subject:
+    return TreeSubject(from_train(W.factors))
+
+
+@subject.register
+def _(W: TuckerTensor) -> Subject:
+    return TreeSubject(from_tucker(W.core, W.factors))
+
+
+def grid(exact: Subject, left: Tensor, right: Tensor, p: int) -> Tensor:
+    """Contractions of all pairs of row vectors and column vectors, modulo p: (m, n)."""
+    rows = max(1, 2**24 // max(1, len(right) * left[0].numel())) if len(left) else 1
+    found = [
+        exact.values((part[:, None] * right % p).reshape(-1, *right.shape[1:]), p).reshape(
+            len(part), len(right)
+        )
+        for part in left.split(rows)
+    ]
+    return torch.cat(found)
+
+
+def verify_minor(W: Any, minor: Minor) -> bool:
+    """Whether a minor of a tensor is regular modulo its prime: evaluated entry by entry, then
+    eliminated.
+    """
+    exact = subject(W)
+    left = torch.as_tensor(minor.vectors(exact.shape, True), dtype=torch.int64)
+    right = torch.as_tensor(minor.vectors(exact.shape, False), dtype=torch.int64)
+    return rank_modulo(grid(exact, left, right, minor.prime), minor.prime) == minor.size
