@@ -200,7 +200,8 @@ class Components(Moments):
     def maximise(self, statistics: Statistics) -> None:
         """One M-step: the parameters that maximise expected log-likelihood + log prior.
 
-        A component without weight keeps its parameters.
+        A component without weight keeps its parameters. Raises ValueError where one collapses, and
+        changes nothing then.
         """
         if self.shared:
             statistics = self._pooled(statistics)
@@ -208,7 +209,12 @@ class Components(Moments):
             torch.inference_mode(False),
             torch.no_grad(),
         ):  # parameters must not be inference tensors
-            self._maximise(statistics)
+            before = {name: value.clone() for name, value in self.state_dict().items()}
+            try:
+                self._maximise(statistics)
+            except ValueError:
+                self.load_state_dict(before)
+                raise
 
     def _pooled(self, statistics: Statistics) -> Statistics:
         return {name: value.sum(0, keepdim=True) for name, value in statistics.items()}

@@ -50,8 +50,11 @@ def em(
     """
     data = model.encode(x, observed)
     row_weights = checked_weights(weights, len(data), model)
-    if not pseudo_count >= 0:
-        raise ValueError(f"pseudo_count must be non-negative, got {pseudo_count}")
+    if not 0 <= pseudo_count < torch.inf:
+        raise ValueError(f"pseudo_count must be non-negative and finite, got {pseudo_count}")
+    own = {id(table) for table in model.coefficients.tables}
+    if not all(id(table) in own for table in frozen):
+        raise ValueError("frozen must be some of model.coefficients.tables, got something else")
     total = float(row_weights.double().sum())
     while True:
         expected = expectations(model, data, row_weights, evidence)
@@ -93,13 +96,13 @@ def expectations(
 def maximise(
     model: Mixture, expected: Expectations, pseudo_count: float, frozen: Sequence[Table] = ()
 ) -> None:
-    """The M-step."""
+    """The M-step; where a component collapses, a ValueError, and nothing has changed."""
+    model.components.maximise(expected.statistics)
     kept = {id(table) for table in frozen}
     for table, count in zip(model.coefficients.tables, expected.counts, strict=True):
         assert isinstance(table, Table)
         if id(table) not in kept:
             table.maximise(count, pseudo_count)
-    model.components.maximise(expected.statistics)
 
 
 def log_prior(model: Mixture, pseudo_count: float) -> float:
