@@ -119,7 +119,7 @@ def _checked(
 
 
 def _itineraries(source: type, target: type) -> list[tuple[type, ...]]:
-    """Sequences of classes from source to target, cheapest and shortest first."""
+    """Sequences of classes from source to target: the direct one, then by cost and length."""
     between_them = [kind for kind in ZOO if kind not in (source, target)]
     found = []
     for count in range(LONGEST):
@@ -128,8 +128,8 @@ def _itineraries(source: type, target: type) -> list[tuple[type, ...]]:
             legs = [between(a, b) for a, b in itertools.pairwise(path)]
             if all(legs):
                 cost = max(COSTS.index(leg[0].cost) for leg in legs)
-                found.append((cost, count, path))
-    return [path for *_, path in sorted(found, key=lambda entry: entry[:2])]
+                found.append((count > 0, cost, count, path))
+    return [path for *_, path in sorted(found, key=lambda entry: entry[:3])]
 
 
 class _Search:

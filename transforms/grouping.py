@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 from torch import Tensor
@@ -49,11 +50,16 @@ class Grouping:
 
     def rows(self, node: Node) -> int:
         """The number of joint states of the latent above a node."""
-        return prod(self.source.sizes[label] for label in self._above(node))
+        return 1 if node == self.tree.root else self._counts[self.tree.parent[node]]
 
     def columns(self, node: Node) -> int:
         """The number of joint states of a latent, or the components of a variable."""
-        return prod(self.source.sizes[label] for label in self._own(node))
+        return self._counts[node]
+
+    @cached_property
+    def _counts(self) -> dict[Node, int]:
+        sizes = self.source.sizes
+        return {node: prod(sizes[x] for x in self._own(node)) for node in self.tree.nodes}
 
     def form(self, over: Field) -> Form:
         """The tables over a field, rows summing to one."""
@@ -94,14 +100,16 @@ def grouping(source: Factors, tree: Tree, groups: Groups) -> Grouping:
     levels = {tree.root: 0}
     for node in reversed(tree.inner):
         levels.update((child, levels[node] + 1) for child in tree.children[node])
+    sets = {node: frozenset(group) for node, group in groups.items()}
     work: dict[Node, list[Factor]] = {}
     for cluster in _clusters(source, top):
         node = _place(cluster, source, tree, top, levels)
         labels = {label for factor in cluster for label in factor.labels if label in top}
-        reach = {*groups.get(node, ()), *(groups[tree.parent[node]] if node != tree.root else ())}
-        if not labels <= reach:
+        reach = [sets[v] for v in (node, tree.parent.get(node)) if v in sets]
+        labels = labels.difference(*reach)
+        if labels:
             raise ConversionError(
-                f"the states {sorted(map(str, labels - reach))[:5]} do not meet the table of node "
+                f"the states {sorted(map(str, labels))[:5]} do not meet the table of node "
                 f"{node!r}: the groups are no tree decomposition"
             )
         work.setdefault(node, []).extend(cluster)

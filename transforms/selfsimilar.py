@@ -106,6 +106,12 @@ def _size(source: SPN, options: Options) -> int:
     return total
 
 
+def _needs_no_tree(source: SPN, options: Options) -> str | None:
+    if options.tree is None:
+        return None
+    return "the tree is read off the network; from the LTM, go on to an HMM and to another tree"
+
+
 def _components(source: SPN, region: Region) -> int:
     return source.shape[region.scope.bit_length() - 1] if region.scope.bit_count() == 1 else 1
 
@@ -123,6 +129,7 @@ def _top_down(top: Region) -> list[Region]:
     size=_size,
     formula="at most 3 times the edges of the source",
     condition="self-similar: products over the same variables split them in the same way",
+    needs=_needs_no_tree,
 )
 def spn_to_ltm(source: SPN, over: Field, options: Options) -> LTM:
     """One latent per scope, one state per product of that scope.
