@@ -156,8 +156,10 @@ class Layer:
         shape = (self.steps, self.nodes, self.width, buffer.shape[1])
         return buffer[self.row : self.row + size].view(shape)
 
-    def node_slice(self) -> slice:
-        return slice(self.node, self.node + self.steps * self.nodes)
+    def nodes_of(self, step: int) -> slice:
+        """The nodes that a step computes."""
+        first = self.node + step * self.nodes
+        return slice(first, first + self.nodes)
 
 
 @dataclass(eq=False)

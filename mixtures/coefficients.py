@@ -284,11 +284,15 @@ class CoefficientTensor(nn.Module, ABC):
             flat.log_weight.reshape(batch),
         )
 
-    def chosen(self, source: engine.Source, ring: Log) -> Explanation:
+    def chosen(
+        self, source: engine.Source, ring: Log, *, only_observed: bool = False
+    ) -> Explanation:
         """One joint choice of states and components per row of a source: under Max, or Sample."""
         parts = []
         with torch.no_grad():
-            for chunk in engine.choose(self.circuit, self.arrays, source, ring):
+            for chunk in engine.choose(
+                self.circuit, self.arrays, source, ring, only_observed=only_observed
+            ):
                 _check_possible(chunk)
                 parts.append(chunk)
         empty = torch.empty((self.variables, 0), dtype=torch.int64, device=self.device)
@@ -307,7 +311,7 @@ class CoefficientTensor(nn.Module, ABC):
             (1, self.variables, max(self.shape)), dtype=self.dtype, device=self.device
         )
         with torch.no_grad():
-            yield from engine.choose(self.circuit, self.arrays, _source(ones, {}), ring, rows=n)
+            yield from engine.draw(self.circuit, self.arrays, _source(ones, {}), ring, n)
 
     def _check_budget(self, budget: int) -> None:
         entries = 1

@@ -6,16 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-
-class Padded(NamedTuple):
-    """Rows of equal length: x (n, longest, *event) and observed (n, longest)."""
-
-    x: Tensor
-    observed: Tensor
 
 
 class Images(NamedTuple):
@@ -26,28 +17,31 @@ class Images(NamedTuple):
     size: tuple[int, int]
 
 
-def pad(x: Any, lengths: Sequence[int]) -> Padded:
+def pad(x: Any, lengths: Sequence[int]) -> numpy.ma.MaskedArray[Any, Any]:
     """Rows out of sequences that follow each other in x, as hmmlearn takes them.
 
-    x: (sum of lengths, *event), or (sum of lengths, 1) for scalar events; a missing end is marked
-    in `observed`. Raises ValueError where the lengths do not add up.
+    x: (sum of lengths, *event), or (sum of lengths, 1) for scalar events. Returns a masked array
+    (n, longest, *event), which every query takes as it is: what is beyond the end of a sequence is
+    masked and counts as missing. Raises ValueError where the lengths do not add up.
 
-    >>> padded = pad([5, 6, 7], [1, 2])
-    >>> padded.x.tolist(), padded.observed.tolist()
-    ([[5, 0], [6, 7]], [[True, False], [True, True]])
+    >>> print(pad([5, 6, 7], [1, 2]))
+    [[5 --]
+     [6 7]]
     """
-    values = torch.as_tensor(x)
+    values = numpy.asarray(x)
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
-    sizes = [int(length) for length in lengths]
-    if not sizes or min(sizes) < 1 or sum(sizes) != len(values):
+    sizes = numpy.array([int(length) for length in lengths], dtype=numpy.int64)
+    if not sizes.size or sizes.min() < 1 or sizes.sum() != len(values):
         raise ValueError(
             f"lengths must be positive and sum to {len(values)}, the rows of x, got "
-            f"{len(sizes)} lengths that sum to {sum(sizes)}"
+            f"{sizes.size} lengths that sum to {sizes.sum()}"
         )
-    rows = torch.nn.utils.rnn.pad_sequence(list(values.split(sizes)), batch_first=True)
-    places = torch.arange(rows.shape[1], device=values.device)
-    return Padded(rows, places < torch.tensor(sizes, device=values.device)[:, None])
+    inside = numpy.arange(sizes.max()) < sizes[:, None]
+    rows = numpy.zeros((*inside.shape, *values.shape[1:]), dtype=values.dtype)
+    rows[inside] = values
+    mask = numpy.broadcast_to(~inside.reshape(*inside.shape, *[1] * (values.ndim - 1)), rows.shape)
+    return numpy.ma.MaskedArray(rows, mask)
 
 
 def digits() -> Images:

@@ -159,8 +159,7 @@ def sweep(
         root = torch.ones_like(up.value) if row_weights is None else row_weights[start:stop]
         if ring.logarithmic:
             root = root.where(up.value > -torch.inf, 0)
-        observed = source.observed(start, stop)
-        below = None if observed is None else anything_observed(circuit, observed)
+        below = _below(circuit, source, up.values.evidence, start, stop)
         first = root if up.rows is None else root.index_fill(0, up.rows, 0)
         inputs, states = _down(up.values, first, counts, below, keep_states)
         if up.again is not None and up.rows is not None:
@@ -188,26 +187,47 @@ def _down(
 
 
 def choose(
-    circuit: Circuit, stacks: Stacks, source: Source, ring: Log, rows: int | None = None
+    circuit: Circuit, stacks: Stacks, source: Source, ring: Log, *, only_observed: bool = False
 ) -> Iterator[Chunk]:
     """One state per node: the best under Max, drawn under Sample; `inputs` holds (d, B) components.
 
-    With `rows`, the source's single row serves that many draws.
+    With `only_observed` what is wholly missing below a node counts as summed out, and is chosen
+    last, given the rest: Viterbi paths of rows that end early are then those of shorter sequences.
     """
     weights = layer_weights(circuit, stacks)
-    if rows is not None:
-        evidence = located(circuit, source.evidence, ring, 0, 1)
-        inputs = buffer_rows(circuit, source.read(0, 1))
-        values = upward(circuit, weights, ring, inputs, evidence)
-    for start, stop in chunks(circuit, source.rows if rows is None else rows):
-        if rows is None:
-            evidence = located(circuit, source.evidence, ring, start, stop)
-            inputs = buffer_rows(circuit, source.read(start, stop))
-            values = upward(circuit, weights, ring, inputs, evidence)
-        choices = Choices(values, stop - start)
-        downward(values, choices)
-        states = named(circuit, choices.states)
-        yield Chunk(start, stop, values.root.clone(), choices.inputs(circuit), states)
+    for start, stop in chunks(circuit, source.rows):
+        evidence = located(circuit, source.evidence, ring, start, stop)
+        inputs = buffer_rows(circuit, source.read(start, stop))
+        below = _below(circuit, source, evidence, start, stop) if only_observed else None
+        values = upward(circuit, weights, ring, inputs, evidence, below)
+        yield _chosen(values, start, stop)
+
+
+def draw(circuit: Circuit, stacks: Stacks, source: Source, ring: Log, rows: int) -> Iterator[Chunk]:
+    """`rows` draws that share the values of the source's one row."""
+    weights = layer_weights(circuit, stacks)
+    evidence = located(circuit, source.evidence, ring, 0, 1)
+    values = upward(circuit, weights, ring, buffer_rows(circuit, source.read(0, 1)), evidence)
+    for start, stop in chunks(circuit, rows):
+        yield _chosen(values, start, stop)
+
+
+def _chosen(values: Values, start: int, stop: int) -> Chunk:
+    choices = Choices(values, stop - start)
+    downward(values, choices)
+    states = named(values.circuit, choices.states)
+    components = choices.inputs(values.circuit)
+    return Chunk(start, stop, values.root.clone(), components, states)
+
+
+def _below(
+    circuit: Circuit, source: Source, evidence: Evidence | None, start: int, stop: int
+) -> Tensor | None:
+    """(nodes, B): whether there is an observation or evidence below a node; None if everywhere."""
+    observed = source.observed(start, stop)
+    if observed is None:
+        return None
+    return anything_observed(circuit, observed, evidence or {})
 
 
 def insides(

@@ -153,9 +153,11 @@ class Mixture(nn.Module):
     ) -> Any:
         """Latent states given x: {latent: (n, r)} posteriors, or {latent: (n,)} states.
 
-        how: "posterior" (smoothing), "best" (the best joint explanation, Viterbi) or "sample" (a
-        joint draw). Of an HMM stacked: (n, d, r) or (n, d). Raises ValueError naming rows of
-        probability zero.
+        how: "posterior" (smoothing), "best" (Viterbi) or "sample" (a joint draw). Under "best" what
+        is wholly missing below a node is summed out, and its states chosen last, given the rest: a
+        sequence padded with missing values has the path of the sequence itself (`explain` is about
+        missing variables, too). Of an HMM stacked: (n, d, r) or (n, d). Of a combination, states of
+        a part that was not chosen are -1. Raises ValueError naming rows of probability zero.
         """
         if how == "posterior":
             chunks = self.sweep(
@@ -164,7 +166,8 @@ class Mixture(nn.Module):
             found = rows.states_of(self.coefficients, chunks)
         elif how in ("best", "sample"):
             ring = Max() if how == "best" else Sample(generator)
-            found = self._choose(x, observed, leaves, evidence, ring).states
+            source = self._source(x, observed, leaves, evidence)
+            found = self.coefficients.chosen(source, ring, only_observed=how == "best").states
         else:
             raise ValueError(f"how must be 'posterior', 'best' or 'sample', got {how!r}")
         return chains.stacked(self.coefficients, found)

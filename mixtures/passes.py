@@ -68,8 +68,13 @@ def upward(
     ring: Semiring,
     inputs: Tensor,
     evidence: Evidence | None = None,
+    observed: Tensor | None = None,
 ) -> Values:
-    """One upward pass; inputs (sum of k_j, B) in the ring's representation."""
+    """One upward pass; inputs (sum of k_j, B) in the ring's representation.
+
+    With `observed` (nodes, B) the value of a node below which nothing is observed is the ring's
+    one.
+    """
     buffer = inputs.new_empty((circuit.rows, inputs.shape[1]))
     buffer[ONE], buffer[ZERO] = ring.one, ring.zero
     buffer[CONSTANTS : CONSTANTS + circuit.input_rows] = inputs
@@ -84,6 +89,9 @@ def upward(
                 out[step] = inside
             else:
                 ring.mix(mixing, inside, out[step], settle=settle)
+            if observed is not None:
+                seen = observed[layer.nodes_of(step)]
+                out[step].masked_fill_(~seen[:, None], ring.one)
     return values
 
 
@@ -255,8 +263,7 @@ class Shares(Flow):
     def _observed(self, layer: Layer, step: int) -> Tensor | None:
         if self.observed is None:
             return None
-        first = layer.node + step * layer.nodes
-        return self.observed[first : first + layer.nodes]
+        return self.observed[layer.nodes_of(step)]
 
     def _split(
         self, layer: Layer, ring: Linear | Log, factors: Sequence[Tensor], below: Tensor
@@ -318,8 +325,7 @@ class Choices(Flow):
     ) -> None:
         layer, ring = values.circuit.layers[place], values.ring
         assert isinstance(ring, Log)
-        first = layer.node + step * layer.nodes
-        state = self.chosen[first : first + layer.nodes] - 1
+        state = self.chosen[layer.nodes_of(step)] - 1
         mixing = values.weights[place][step]
         term = state
         if mixing is not None:
@@ -372,16 +378,20 @@ class Choices(Flow):
         return parts
 
 
-def anything_observed(circuit: Circuit, observed: Tensor) -> Tensor:
-    """observed (d, B) of the variables -> (nodes, B): whether anything below a node is observed."""
+def anything_observed(circuit: Circuit, observed: Tensor, evidence: Evidence) -> Tensor:
+    """observed (d, B) of the variables -> (nodes, B): whether anything below a node is observed.
+
+    Evidence about a latent that says something (is not the same for all states) counts, too.
+    """
     below = torch.zeros(
         (len(circuit.row_of), observed.shape[1]), dtype=torch.bool, device=observed.device
     )
     below[CONSTANTS : CONSTANTS + circuit.variables] = observed
-    for layer in circuit.layers:
+    for place, layer in enumerate(circuit.layers):
         for step in range(layer.steps):
-            first = layer.node + step * layer.nodes
             owners = torch.as_tensor(layer.owners[:, step], device=observed.device)
             found = below.index_select(0, owners.reshape(-1)).view(*owners.shape, -1).any(0)
-            below[first : first + layer.nodes] = found
+            for position, weight in evidence.get((place, step), ()):
+                found[position] |= (weight != weight[:1]).any(0)
+            below[layer.nodes_of(step)] = found
     return below

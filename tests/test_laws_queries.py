@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixtures import Linear, engine
+from mixtures import LTM, Linear, Tree, engine
 
 import oracle
 from laws import close, coefficients, every_model, line, observed, tensor, truth, with_evidence
@@ -73,7 +73,21 @@ def test_counts_flow_only_into_the_observed_part(name):
 @every_model
 def test_counts_with_evidence_about_latents_are_those_of_the_joint_assignments(name):
     rows, given = list(with_evidence(name))[1]
-    check_counts(name, rows, given, observed(name)[: len(rows)])
+    check_counts(name, rows, given, np.ones_like(observed(name)[: len(rows)]))
+
+
+def test_evidence_about_a_latent_counts_as_an_observation_below_the_edges_above_it():
+    model = LTM(Tree.balanced(4), 2, 3, dtype=torch.float64)  # latents 4 and 5 under the root 6
+    says, nothing = torch.tensor([[0.0, -1.0, -2.0]]).double(), torch.zeros(1, 3).double()
+    leaves, missing = torch.zeros(1, 4, 2).double(), torch.zeros(4, 1, dtype=torch.bool)
+    for evidence, expected in (({4: says}, {4, 6}), ({4: nothing}, set())):
+        source = engine.from_tensor(leaves, evidence)
+        source = dataclasses.replace(source, observed=lambda start, stop: missing[:, start:stop])
+        counts = [torch.zeros(array.shape, dtype=torch.float64) for array in model.arrays]
+        with torch.no_grad():
+            list(engine.sweep(model.circuit, model.arrays, source, counts=counts))
+        totals = {n: float(counts[model.place(n)[0]][model.place(n)[1]].sum()) for n in range(7)}
+        assert totals == pytest.approx({n: float(n in expected) for n in range(7)})
 
 
 def check_counts(name, rows, given, seen):

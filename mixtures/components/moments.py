@@ -32,7 +32,8 @@ class Moments(Hooks):
 
     @final
     def mean_given(self, data: Data) -> Tensor:
-        """The mean of every component, (d, max k_j, n, *event), given what was observed of a vector.
+        """The mean of every component, (d, max k_j, n, *event), given what was observed of a
+        vector.
 
         Of use for what is missing: what was observed of the rows is not put in its place.
         """

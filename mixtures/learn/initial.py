@@ -1,4 +1,6 @@
-"""Where learning starts: components spread over the data, tables that commit themselves a little."""
+"""Where learning starts: components spread over the data, tables that commit themselves a
+little.
+"""
 
 from __future__ import annotations
 
