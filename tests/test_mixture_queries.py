@@ -11,6 +11,7 @@ from mixture_cases import ROWS, SOME, build, case, every_mixture, generator, ten
 
 from mixtures import HMM, TMM, Mixture, engine
 from mixtures.components import Categorical, Gaussian, Indicator, Poisson
+from mixtures.treetensor import TreeTensor
 
 import oracle
 from laws import close
@@ -64,8 +65,36 @@ def test_the_best_states_belong_to_the_best_joint_explanation(name):
         chosen = weights[place[(tuple(best.components[n].tolist()), *states)]]
         close(best.log_weight[n], weights.max(), atol=1e-12)
         close(chosen, weights.max(), atol=1e-12)
-    stacked = by_name(found.mixture, found.mixture.states(found.data, how="best"))
-    assert all(torch.equal(stacked[v], best.states[v]) for v in listed.latents)
+    whole = found.mixture.complete(found.data, generator=torch.Generator().manual_seed(1))
+    stacked = by_name(found.mixture, found.mixture.states(whole, how="best"))
+    explained = found.mixture.explain(whole).states
+    assert all(torch.equal(stacked[v], explained[v]) for v in listed.latents)
+
+
+@every_mixture
+def test_the_best_states_sum_out_what_is_wholly_missing(name):
+    """Viterbi: of all states above something observed, those with the largest weight together."""
+    found, listed = case(name), case(name).truth
+    if not isinstance(found.mixture.coefficients, TreeTensor):
+        return
+    tree, scopes = found.mixture.coefficients.tree, {}
+    for node in tree.inner:
+        below = (scopes.get(child, {child}) for child in tree.children[node])
+        scopes[node] = set().union(*below)
+    best = by_name(found.mixture, found.mixture.states(found.data, how="best"))
+    missing = torch.zeros_like(found.mixture.posterior(found.data)[..., 0], dtype=torch.bool)
+    if found.data.any_observed is not None:
+        missing = ~found.data.any_observed.T
+    for n, given in enumerate(found.leaves):
+        seen = [v for v in listed.latents if any(not missing[n, j] for j in scopes[v])]
+        components = [j for j in range(tree.variables) if not missing[n, j]]
+        totals = {}
+        for line, weight in zip(listed.lines, listed.logs(given), strict=True):
+            key = (*(line.states[v] for v in seen), *(line.components[j] for j in components))
+            totals[key] = np.logaddexp(totals.get(key, -np.inf), weight)
+        states = tuple(int(best[v][n]) for v in seen)
+        chosen = max(w for key, w in totals.items() if key[: len(seen)] == states)
+        close(chosen, max(totals.values()), atol=1e-12)
 
 
 def by_name(mixture, states):
