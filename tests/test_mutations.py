@@ -6,7 +6,6 @@ for every model listed. A law that stays green here checks nothing.
 
 from __future__ import annotations
 
-import numpy
 import pytest
 import torch
 
@@ -40,8 +39,8 @@ def fresh_instances():
 
 
 def red(law, name):
-    """A law that must fail for this model: by assertion, or because the shapes do not fit."""
-    with pytest.raises((AssertionError, ValueError, RuntimeError, IndexError, KeyError)):
+    """A law that must fail for this model, by its own assertion."""
+    with pytest.raises(AssertionError):
         law(name)
 
 
@@ -235,4 +234,3 @@ def test_every_model_is_told_from_its_mirror_image(monkeypatch):
     )
     for name in ("HMM", "LTM balanced", "HT balanced", "SPN matchings", "Dense with zeros"):
         red(LAWS["dense"], name)
-    assert numpy.ndim(laws.coefficients("HMM")) == 4
