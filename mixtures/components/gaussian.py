@@ -21,7 +21,7 @@ from mixtures.components.parameters import (
     layout,
 )
 from mixtures.components.quadrature import normal_rule
-from mixtures.components.tails import log_normal_mass
+from mixtures.components.tails import log_normal_mass, standardised
 
 Self = TypeVar("Self", bound="Gaussian")
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
@@ -162,7 +162,7 @@ class Gaussian(Family):
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         scale = (-0.5 * self.log_variance).exp().unsqueeze(-1)
         centre = self.location.unsqueeze(-1)
-        return log_normal_mass((low - centre) * scale, (high - centre) * scale)
+        return log_normal_mass(standardised(low, centre, scale), standardised(high, centre, scale))
 
     def _inner(self: Self, other: Self) -> Tensor:
         variance = self.log_variance.exp().unsqueeze(-1) + other.log_variance.exp().unsqueeze(-2)

@@ -266,7 +266,10 @@ class Histogram(Family):
         covered = torch.minimum(high.unsqueeze(-1), edges[..., 1:]) - torch.maximum(
             low.unsqueeze(-1), edges[..., :-1]
         )
-        return (covered.clamp(min=0).log() + self._log_density().unsqueeze(2)).logsumexp(-1)
+        terms = covered.clamp(min=0).log() + self._log_density().unsqueeze(2)
+        empty = (terms == -torch.inf).all(-1)
+        filled = terms.masked_fill(empty.unsqueeze(-1), 0.0)  # where the gradient would be NaN
+        return filled.logsumexp(-1).masked_fill(empty, -torch.inf)
 
     def _inner(self: Histograms, other: Histograms) -> Tensor:
         last = torch.minimum(self.edges[:, 1:, None], other.edges[:, None, 1:])

@@ -17,7 +17,7 @@ from mixtures.components.normal import Conditional, log_density, patterns
 from mixtures.components.parameters import as_parameters, check_ndim, check_prior, layout
 from mixtures.components.quadrature import normal_vectors
 from mixtures.components.seeding import imputed, seeded_weights
-from mixtures.components.tails import log_normal_mass
+from mixtures.components.tails import log_normal_mass, standardised
 
 Self = TypeVar("Self", bound="MultivariateGaussian")
 
@@ -223,7 +223,8 @@ class MultivariateGaussian(Components):
             )
         scale = self._variance().rsqrt().unsqueeze(2)
         centre = self.location.unsqueeze(2)
-        return log_normal_mass((low - centre) * scale, (high - centre) * scale).sum(-1)
+        ends = (standardised(end, centre, scale) for end in (low, high))
+        return log_normal_mass(*ends).sum(-1)
 
     def _inner(self: Self, other: Self) -> Tensor:
         total = self._covariance().unsqueeze(2) + other._covariance().unsqueeze(1)

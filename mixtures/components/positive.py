@@ -20,7 +20,7 @@ from mixtures.components.parameters import (
     layout,
 )
 from mixtures.components.quadrature import gamma_rule
-from mixtures.components.tails import log_difference, log_gamma_tails
+from mixtures.components.tails import log_difference, log_gamma_tails, standardised
 
 Exponentials = TypeVar("Exponentials", bound="Exponential")
 Gammas = TypeVar("Gammas", bound="Gamma")
@@ -131,9 +131,10 @@ class Exponential(Family):
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         rate = self.rate.unsqueeze(-1)
         low = low.clamp(min=0)
-        empty = high <= low
-        width = (high - low).masked_fill(empty, 1.0)
-        return ((-(-rate * width).expm1()).log() - rate * low).masked_fill(empty, -torch.inf)
+        empty, endless = high <= low, high == torch.inf
+        width = (high - low).masked_fill(empty | endless, 1.0)
+        mass = (-(-rate * width).expm1()).log().masked_fill(endless, 0.0)
+        return (mass - rate * low.masked_fill(empty, 0.0)).masked_fill(empty, -torch.inf)
 
     def _inner(self: Exponentials, other: Exponentials) -> Tensor:
         a, b = self.rate.unsqueeze(-1), other.rate.unsqueeze(-2)
@@ -265,7 +266,9 @@ class Gamma(Family):
     def _box(self, low: Tensor, high: Tensor) -> Tensor:
         """Of the mass up to each bound or beyond it, whichever is smaller: no cancellation."""
         a, rate = self.concentration.unsqueeze(-1), self.rate.unsqueeze(-1)
-        low, high = rate * low.clamp(min=0), rate * high.clamp(min=0)
+        low, high = (
+            standardised(end.clamp(min=0), torch.zeros_like(rate), rate) for end in (low, high)
+        )
         (up_to_low, beyond_low), (up_to_high, beyond_high) = (
             log_gamma_tails(a, bound) for bound in (low, high)
         )

@@ -96,3 +96,9 @@ def log_beyond(x: Tensor, rate: Tensor) -> Tensor:
     finite = x.clamp(min=0).masked_fill(x == torch.inf, 0.0)
     logs = log_gamma_tails(finite + 1, rate)[0]
     return logs.masked_fill(x < 0, 0.0).masked_fill(x == torch.inf, -torch.inf)
+
+
+def standardised(bound: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+    """(bound - centre) * scale; infinite bounds as they are, so that gradients are no inf * 0."""
+    finite = bound.isfinite()
+    return torch.where(finite, (bound.where(finite, 0.0) - centre) * scale, bound)
