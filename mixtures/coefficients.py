@@ -111,6 +111,13 @@ class CoefficientTensor(nn.Module, ABC):
         return sizes.free_parameters(self.arrays)
 
     @property
+    def dimension(self) -> int:
+        """Identifiable parameters: the exact rank of the Jacobian of W, generic in the tables."""
+        from mixtures.dimension import dimension
+
+        return dimension(self)
+
+    @property
     def depth(self) -> int:
         """The largest number of latents between the value of W and a component."""
         return sizes.depth(self.circuit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -85,10 +86,9 @@ def chunks(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
 
 def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -> Tensor:
     """The value of the circuit for every row, (n,)."""
-    weights = layer_weights(circuit, stacks)
-    safe = safe_limit(circuit, stacks) if type(ring) is Log else None
+    prepared = _Prepared(circuit, stacks, ring)
     found = [
-        _up(circuit, weights, source, ring, start, stop, safe).value
+        _up(prepared, source, ring, start, stop).value
         for start, stop in chunks(circuit, source.rows)
     ]
     return torch.cat(found) if found else source.read(0, 0).new_empty(0)
@@ -104,27 +104,40 @@ class _Upward:
     rows: Tensor | None = None  # which rows `again` is about
 
 
-def _up(
-    circuit: Circuit,
-    weights: LayerWeights,
-    source: Source,
-    ring: Semiring,
-    start: int,
-    stop: int,
-    safe: float | None,
-) -> _Upward:
-    """One upward pass over rows start..stop-1; in mantissas where `safe` says from where they are
-    right.
+class _Prepared:
+    """The weights of a circuit, laid out for its layers once for all chunks."""
+
+    def __init__(self, circuit: Circuit, stacks: Stacks, ring: Semiring) -> None:
+        self.circuit, self.stacks = circuit, stacks
+        self.weights = layer_weights(circuit, stacks)
+        self.safe = safe_limit(circuit, stacks) if type(ring) is Log else None
+
+    @cached_property
+    def double(self) -> LayerWeights:
+        """In float64, for the rows for which mantissas do not do."""
+        return layer_weights(self.circuit, [stack.double() for stack in self.stacks])
+
+
+def _up(prepared: _Prepared, source: Source, ring: Semiring, start: int, stop: int) -> _Upward:
+    """One upward pass over rows start..stop-1.
+
+    In mantissas where they serve, the rows that underflow may have touched again in logarithms.
+    Logarithms of trees are float64 in float32 models, too: their last digits are those of posteriors.
     """
+    circuit = prepared.circuit
     leaves = source.read(start, stop)
-    if safe is None:
+    if prepared.safe is None:
         evidence = located(circuit, source.evidence, ring, start, stop)
-        values = upward(circuit, weights, ring, buffer_rows(circuit, leaves), evidence)
-        return _Upward(values, values.root.clone())
-    scaled = Scaled(safe, leaves)
+        inputs = buffer_rows(circuit, leaves)
+        if type(ring) is Log and circuit.is_tree:
+            values = upward(circuit, prepared.double, ring, inputs.double(), evidence)
+        else:
+            values = upward(circuit, prepared.weights, ring, inputs, evidence)
+        return _Upward(values, values.root.to(leaves.dtype, copy=True))
+    scaled = Scaled(prepared.safe, leaves)
     evidence = located(circuit, source.evidence, scaled, start, stop)
     inputs = buffer_rows(circuit, scaled.inputs(circuit, leaves))
-    values = upward(circuit, weights, scaled, inputs, evidence)
+    values = upward(circuit, prepared.weights, scaled, inputs, evidence)
     value = values.root.double().log().add_(scaled.scale).to(leaves.dtype)
     suspect = scaled.suspect
     if not bool(suspect.any()):
@@ -132,9 +145,9 @@ def _up(
     rows = suspect.nonzero().flatten()
     scaled.neutralise(values.buffer)
     evidence = located(circuit, source.evidence, ring, start, stop, rows)
-    inputs = buffer_rows(circuit, leaves.index_select(-1, rows))
-    again = upward(circuit, weights, ring, inputs, evidence)
-    return _Upward(values, value.index_copy(0, rows, again.root), again, rows)
+    inputs = buffer_rows(circuit, leaves.index_select(-1, rows)).double()
+    again = upward(circuit, prepared.double, ring, inputs, evidence)
+    return _Upward(values, value.index_copy(0, rows, again.root.to(value.dtype)), again, rows)
 
 
 def sweep(
@@ -152,23 +165,26 @@ def sweep(
     A row of value zero gets no flow: the caller sees its log-value and decides.
     """
     ring = Log() if ring is None else ring
-    weights = layer_weights(circuit, stacks)
-    safe = safe_limit(circuit, stacks) if type(ring) is Log else None
+    prepared = _Prepared(circuit, stacks, ring)
     for start, stop in chunks(circuit, source.rows):
-        up = _up(circuit, weights, source, ring, start, stop, safe)
+        up = _up(prepared, source, ring, start, stop)
         root = torch.ones_like(up.value) if row_weights is None else row_weights[start:stop]
         if ring.logarithmic:
             root = root.where(up.value > -torch.inf, 0)
         below = _below(circuit, source, up.values.evidence, start, stop)
         first = root if up.rows is None else root.index_fill(0, up.rows, 0)
+        first = first.to(up.values.buffer.dtype)
         inputs, states = _down(up.values, first, counts, below, keep_states)
+        inputs = inputs.to(root.dtype)
+        states = {name: state.to(root.dtype) for name, state in states.items()}
         if up.again is not None and up.rows is not None:
             if below is not None:
                 below = below.index_select(1, up.rows)
-            more, more_states = _down(up.again, root[up.rows], counts, below, keep_states)
-            inputs.index_copy_(2, up.rows, more)
+            again = root[up.rows].double()
+            more, more_states = _down(up.again, again, counts, below, keep_states)
+            inputs.index_copy_(2, up.rows, more.to(inputs.dtype))
             for name, state in more_states.items():
-                states[name].index_copy_(1, up.rows, state)
+                states[name].index_copy_(1, up.rows, state.to(inputs.dtype))
         yield Chunk(start, stop, up.value, inputs, states)
 
 

@@ -96,12 +96,14 @@ class Mixture(nn.Module):
 
         A row that no component supports gets -inf. Costs one upward pass.
         """
-        parameters = any(p.requires_grad for p in self.parameters()) or leaves is not None
-        if torch.is_grad_enabled() and parameters:
-            if leaves is None:
-                leaves = self.components.log_prob(self.encode(x, observed))
+        leaves = rows.replaced(x, leaves)
+        x = None if x is None else self.encode(x, observed)
+        inputs = x.values if leaves is None else leaves
+        parts = (inputs, *map(torch.as_tensor, (evidence or {}).values()), *self.parameters())
+        if torch.is_grad_enabled() and any(part.requires_grad for part in parts):
+            leaves = self.components.log_prob(x) if leaves is None else leaves
             return self.coefficients.contract(leaves, evidence=evidence)
-        source = self._source(x, observed, leaves, evidence)
+        source = self._source(x, None, leaves, evidence)
         found = engine.contract(self.coefficients.circuit, self.coefficients.arrays, source, Log())
         if bool(found.isnan().any()):
             raise ValueError(f"the density is NaN in {name_rows(found.isnan())}")
@@ -256,9 +258,11 @@ class Mixture(nn.Module):
 
     # -- sequences -------------------------------------------------------------------------------
 
-    def filter(self, x: Any, *, observed: Any = None) -> Tensor:
+    def filter(
+        self, x: Any = None, *, observed: Any = None, leaves: Tensor | None = None
+    ) -> Tensor:
         """Of an HMM: P(z_t | x_1, .., x_t), (n, d, r), in time linear in d."""
-        return chains.filtered(self.coefficients, self._source(x, observed, None, None))
+        return chains.filtered(self.coefficients, self._source(x, observed, leaves, None))
 
     def forecast(
         self,
@@ -363,12 +367,9 @@ class Mixture(nn.Module):
     def _source(
         self, x: Any, observed: Any, leaves: Tensor | None, evidence: Evidence | None
     ) -> engine.Source:
-        if (x is None) == (leaves is None):
-            raise ValueError("expected either rows x or leaves=, not both")
+        leaves = rows.replaced(x, leaves)
         if leaves is not None:
             flat, batch = as_leaves(self.coefficients, leaves, Log())
-            if len(batch) != 1:
-                raise ValueError(f"leaves must have shape (n, d, max k), got {tuple(leaves.shape)}")
             return engine.from_tensor(flat, checked_evidence(self.coefficients, evidence, batch))
         data = self.encode(x, observed)
         logs = checked_evidence(self.coefficients, evidence, (len(data),))

@@ -61,6 +61,18 @@ def states_of(
     return {name: torch.cat(found) for name, found in parts.items()}
 
 
+def replaced(x: Any, leaves: Any) -> Tensor | None:
+    """The leaves (n, d, max k) that stand in for rows, if any; raise unless there is one of the two."""
+    if (x is None) == (leaves is None):
+        raise ValueError("expected either rows x or leaves=, not both")
+    if leaves is None:
+        return None
+    leaves = torch.as_tensor(leaves)
+    if leaves.ndim != 3:
+        raise ValueError(f"leaves must have shape (n, d, max k), got {tuple(leaves.shape)}")
+    return leaves
+
+
 def check_whole(data: Data) -> None:
     """Raise where a vector is observed in part."""
     seen = data.observed
