@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import TypeVar, overload
 
@@ -188,15 +189,25 @@ def _choose(model: CoefficientTensor, found: Sequence[Converter], options: Optio
         size = one.size(model, options)
         limit = options.budget or max(BUDGET, LINEAR * model.size if one.cost == "linear" else 0)
         pair = f"{one.source.__name__} -> {one.target.__name__}"
+        would = f"the target would have up to {in_digits(size)} edges ({one.formula})"
         if one.cost == "exponential" and options.budget is None:
             raise UnaskedError(
-                f"{pair} is exponential and is not taken unasked: the target would have up to "
-                f"{size} edges ({one.formula}); convert(.., budget={size}) asks for it"
+                f"{pair} is exponential and is not taken unasked: {would}; "
+                f"convert(.., budget={in_digits(size)}) asks for it"
             )
         if size > limit:
             raise SizeError(
-                f"{pair}: the target would have up to {size} edges ({one.formula}), more than the "
-                f"budget of {limit}; convert(.., budget={size}) allows it"
+                f"{pair}: {would}, more than the budget of {limit}; "
+                f"convert(.., budget={in_digits(size)}) allows it"
             )
         return Step(one, size)
     raise UnmetError("; ".join(failed))
+
+
+def in_digits(number: int) -> str:
+    """A whole number as it is written in Python, or the power of ten above it if it is long.
+
+    >>> in_digits(2**20), in_digits(2**10_000)
+    ('1048576', '10**3011')
+    """
+    return str(number) if number < 10**15 else f"10**{math.ceil(math.log10(number))}"

@@ -156,6 +156,7 @@ class _Reading:
         self.children: dict[Node, list[Node]] = {}
         self.tables: dict[Node, Tensor | None] = {}
         self.next = source.variables
+        self.rounded: set[Node] = set()  # whose rows were computed, not copied
 
     def form(self, top: Region) -> Form:
         order = _top_down(top)
@@ -168,14 +169,16 @@ class _Reading:
             self.tables[self.next] = self.over.ones(1, 1)
         tree = Tree(self.children)
         sizes = {node: tuple(table.shape) for node, table in self.tables.items()}  # type: ignore[union-attr]
-        return normalised(Form(tree, self.tables, sizes), self.over)  # type: ignore[arg-type]
+        return normalised(Form(tree, self.tables, sizes), self.over, self.rounded)  # type: ignore[arg-type]
 
     def _node(self, region: Region, names: dict[int, Node]) -> Node:
         """The latent or variable of a region, or the latent of its shared sums above it."""
-        mixed = self._mixed(region)
         node: Node = region.scope.bit_length() - 1
         if region.below:
             node = self._new([names[id(below)] for below in region.below])
+        mixed, copied = self._mixed(region)
+        if not copied:
+            self.rounded.add(node)
         entry = torch.tensor(region.entry)
         uses = (mixed != 0).sum(1)
         if int(uses[entry].sum()) <= len(entry) + int(uses.sum()):
@@ -191,12 +194,15 @@ class _Reading:
         self.next += 1
         return self.next - 1
 
-    def _mixed(self, region: Region) -> Tensor:
-        """For each entry of a region its distribution over states: sums of sums written out."""
+    def _mixed(self, region: Region) -> tuple[Tensor, bool]:
+        """For each entry of a region its distribution over states, and whether weights were copied.
+
+        Sums of sums are written out.
+        """
         place = {node: number for number, node in enumerate(region.states)}
         k = len(region.states) if region.below else _components(self.source, region)
         rows: dict[int, Tensor] = {}
-        unit = self.over.eye(k)
+        unit, copied = self.over.eye(k), True
 
         def row(node: int) -> Tensor:
             if self.network.kind[node] == INPUT:
@@ -208,7 +214,9 @@ class _Reading:
             parts = torch.stack([row(int(self.network.child[edge])) for edge in edges])
             weight = self.weight[edges.start : edges.stop, None]
             rows[node] = self.over.total(self.over.multiply(weight, parts), [0])
-        return torch.stack([row(node) for node in region.entries])
+            below = self.network.child[edges.start : edges.stop].tolist()
+            copied = copied and len(set(below)) == len(below) and rows.keys().isdisjoint(below)
+        return torch.stack([row(node) for node in region.entries]), copied
 
 
 def _sums_below(network: Network, region: Region, states: dict[int, int]) -> list[int]:

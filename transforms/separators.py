@@ -97,14 +97,15 @@ def along(tree: Tree, states: Mapping[Node, int], order: Sequence[int]) -> list[
 
 
 class _Cuts:
-    """The least cost of each subtree with FUTURE, HELD or PAST at its top, kept up to date."""
+    """The least cost of each subtree with FUTURE, HELD or PAST at its top, kept up to date.
+
+    A cost of 0 says that a label is impossible.
+    """
 
     def __init__(self, tree: Tree, states: Mapping[Node, int]) -> None:
         self.tree = tree
         self.weight = {node: max(2, states[node]) for node in tree.inner}
-        self.cost: dict[Node, list[int | None]] = {
-            j: [1, None, None] for j in range(tree.variables)
-        }
+        self.cost: dict[Node, Costs] = dict.fromkeys(range(tree.variables), (1, 0, 0))
         self.forced: Node | None = None
         for node in tree.inner:
             self._update(node)
@@ -112,20 +113,19 @@ class _Cuts:
     def ask(self, variable: int) -> None:
         """The variable is now; its parent is held."""
         self.forced = self.tree.parent[variable]
-        self.cost[variable] = [1, 1, 1]
+        self.cost[variable] = (1, 1, 1)
         self._update_above(variable)
 
     def settle(self, variable: int) -> None:
         """The variable is past."""
         self.forced = None
-        self.cost[variable] = [None, None, 1]
+        self.cost[variable] = (0, 0, 1)
         self._update_above(variable)
 
     def held(self) -> tuple[Node, ...]:
         """The held latents of the labelling of least cost that is closest to the past."""
         found = []
-        root = self.tree.root
-        stack = [(root, _first(self.cost[root], (FUTURE, HELD, PAST)))]
+        stack = [(self.tree.root, _first(self.cost[self.tree.root], NEXT[HELD]))]
         while stack:
             node, label = stack.pop()
             if label == HELD:
@@ -133,7 +133,7 @@ class _Cuts:
             if self.cost[node][label] == 1:
                 continue  # nothing is held below
             for child in self.tree.children.get(node, ()):
-                stack.append((child, _first(self.cost[child], _next_to(label))))
+                stack.append((child, _first(self.cost[child], NEXT[label])))
         return tuple(found)
 
     def _update_above(self, node: Node) -> None:
@@ -142,28 +142,25 @@ class _Cuts:
             self._update(node)
 
     def _update(self, node: Node) -> None:
-        below = [self.cost[child] for child in self.tree.children[node]]
-        held = self.weight[node] * prod(
-            _lowest(entry, (FUTURE, HELD, PAST)) or 0 for entry in below
-        )
-        costs: list[int | None] = [None, held, None]
-        if node != self.forced:
-            for label in (FUTURE, PAST):
-                parts = [_lowest(entry, _next_to(label)) for entry in below]
-                costs[label] = None if None in parts else prod(p for p in parts if p is not None)
-        self.cost[node] = costs
+        future, held, past = 1, self.weight[node], 1
+        for child in self.tree.children[node]:
+            f, h, p = self.cost[child]
+            early = h if not f or 0 < h < f else f  # the least of FUTURE and HELD
+            late = h if not p or 0 < h < p else p  # the least of PAST and HELD
+            future, past = future * early, past * late
+            held *= late if not early or 0 < late < early else early
+        self.cost[node] = (0, held, 0) if node == self.forced else (future, held, past)
 
 
-def _next_to(label: int) -> tuple[int, ...]:
-    """What may stand next to a label: the past never touches the future."""
-    return {FUTURE: (FUTURE, HELD), HELD: (FUTURE, HELD, PAST), PAST: (HELD, PAST)}[label]
+Costs = tuple[int, int, int]
+NEXT = {
+    FUTURE: (FUTURE, HELD),
+    HELD: (FUTURE, HELD, PAST),
+    PAST: (HELD, PAST),
+}  # never side by side
 
 
-def _lowest(entry: Sequence[int | None], labels: Sequence[int]) -> int | None:
-    return min((c for c in (entry[label] for label in labels) if c is not None), default=None)
-
-
-def _first(entry: Sequence[int | None], labels: Sequence[int]) -> int:
+def _first(costs: Costs, labels: Sequence[int]) -> int:
     """The first of some labels with the least cost."""
-    least = _lowest(entry, labels)
-    return next(label for label in labels if entry[label] == least)
+    least = min(costs[label] for label in labels if costs[label])
+    return next(label for label in labels if costs[label] == least)

@@ -69,7 +69,9 @@ def _mapped(model: TreeTensor, name: str, change: Callable[[Form, Field], Form])
         return put_together(LTM, change(take_apart(source, over), over), over, source)
 
     found = function(model, Floats(), Options())
-    made = Converter(LTM, LTM, function, _edges, "as many as it has", "linear", "", always, name)
+    made = Converter(
+        type(model), LTM, function, _edges, "as many as it has", "linear", "", always, name
+    )
     remember(found, Route((Step(made, found.size),), Options()))
     return found
 
