@@ -145,6 +145,7 @@ def test_leaves_stand_in_for_rows(name):
     model, leaves = found.mixture, torch.as_tensor(found.leaves)
     data = found.data
     torch.testing.assert_close(model.log_prob(leaves=leaves), model.log_prob(data))
+    torch.testing.assert_close(model.log_prob(leaves=leaves.numpy()), model.log_prob(data))
     torch.testing.assert_close(model.posterior(leaves=leaves), model.posterior(data))
     assert model.score(leaves=leaves) == pytest.approx(model.score(data))
     torch.testing.assert_close(
