@@ -62,7 +62,7 @@ def capacities(network: TensorTree, *, generic: bool = False) -> Capacities:
     rank = generic_table_rank if generic else table_rank
     links, known = [], dict[Any, int]()
     for number, link in enumerate(network.links):
-        cost = min(_width(network, number, end) for end in link.ends)
+        cost = min(network.width(end, number) for end in link.ends)
         if link.matrix is not None:
             key = number if link.tie is None else link.tie
             if key not in known:
@@ -92,13 +92,6 @@ def generic_table_rank(matrix: Any) -> int:
     graph.add_edges_from((int(a), height + int(b)) for a, b in zip(*support.nonzero(), strict=True))
     matching = networkx.bipartite.hopcroft_karp_matching(graph, top_nodes=range(height))
     return len(matching) // 2
-
-
-def _width(network: TensorTree, link: int, end: int) -> int:
-    """The number of states a link couples at one end."""
-    if end in network.cores:
-        return int(network.cores[end].shape[network.incident[end].index(link)])
-    return network.states[end]
 
 
 def _unfolded(network: TensorTree, core: int, link: int) -> Any:

@@ -109,7 +109,9 @@ def reduced(array: Any, p: int) -> Tensor:
     if isinstance(array, Tensor):
         return residues(array.detach().cpu(), p)
     if array.dtype == object:
-        whole = numpy.array([int(x) % p for x in as_integers(array).reshape(-1)], dtype=numpy.int64)
+        flat = array.reshape(-1).tolist()
+        residue = [int(x.numerator) * pow(int(x.denominator), -1, p) % p for x in flat]
+        whole = numpy.array(residue, dtype=numpy.int64)
         return torch.from_numpy(whole.reshape(array.shape))
     return residues(torch.as_tensor(array), p)
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from mixtures.coefficients import CoefficientTensor, pinned
 from mixtures.combination import Combination
+from mixtures.dimension import random_tables
 from mixtures.treetensor import TreeTensor
 from transforms.bounds import upper_bound
 from transforms.contraction import Contraction
 from transforms.cuts import Separation, capacities, checked_rows
-from transforms.elimination import dice, random_prime, random_residues
+from transforms.elimination import dice, random_prime
 from transforms.minors import Minor
 from transforms.ranks import LIMIT, RISK, Rank
 from transforms.subjects import CircuitSubject, verify_minor
@@ -113,6 +114,11 @@ def architecture(W: Any) -> Architecture:
 
 
 @architecture.register
+def _(W: Architecture) -> Architecture:
+    return W
+
+
+@architecture.register
 def _(W: CoefficientTensor) -> Architecture:
     return CircuitArchitecture(W)
 
@@ -157,7 +163,7 @@ def generic_rank(
         p = random_prime(rng)
         found = plan.draw(chosen, p, rng, min(limit, upper))
         best = found if best is None or found.minor.size > best.minor.size else best
-        risk *= _risk(W, best.minor.size)
+        risk *= _risk(plan.model, best.minor.size)
     assert best is not None
     size = best.minor.size
     how = f"a minor regular for random tables modulo {best.minor.prime}; {reason}"
@@ -166,19 +172,6 @@ def generic_rank(
     if size >= limit:
         return Rank(size, upper, f"{how}; minors above {limit} were not looked for", best)
     return Rank(size, upper, how, best, size, risk)
-
-
-def random_tables(arrays: Sequence[Tensor], p: int, rng: numpy.random.Generator) -> list[Tensor]:
-    """Residues with the zeros of `arrays`, rows summing to one modulo p."""
-    found = []
-    for array in arrays:
-        support = (array != 0).cpu()
-        table = random_residues(rng, array.shape, p) * support
-        last = support.shape[-1] - 1 - support.flip(-1).to(torch.int64).argmax(-1, keepdim=True)
-        table.scatter_(-1, last, 0)
-        rest = (1 - table.sum(-1, keepdim=True)) % p
-        found.append(table.scatter(-1, last, rest).to(array.device))
-    return found
 
 
 def _risk(model: CoefficientTensor, size: int) -> float:

@@ -147,7 +147,7 @@ def spectrum(W: Any, rows: Sequence[int]) -> numpy.ndarray:
     SizeError where the tensor cannot be written out.
     """
     exact = subject(W)
-    return _singular_values(exact.floats(), checked_rows(exact.shape, rows))
+    return _singular_values(exact.dense(), checked_rows(exact.shape, rows))
 
 
 def _singular_values(whole: numpy.ndarray, rows: tuple[int, ...]) -> numpy.ndarray:

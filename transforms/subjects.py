@@ -68,18 +68,16 @@ class Subject(ABC):
             "within= is for arrays of rounded numbers; the numbers of a model are exact"
         )
 
+    @abstractmethod
+    def dense(self) -> numpy.ndarray:
+        """All entries, as floats."""
+
     def integers(self) -> numpy.ndarray:
         """All entries times a common positive factor, as integers: residues for many primes, put
         together.
         """
         self._check_size()
         return circuits.from_residues(self.shape, self.height(), self._entries)
-
-    def floats(self) -> numpy.ndarray:
-        """All entries up to a positive factor, rounded to float64."""
-        whole = self.integers()
-        top = max((abs(entry) for entry in whole.reshape(-1)), default=0) or 1
-        return numpy.array([entry / top for entry in whole.reshape(-1)]).reshape(self.shape)
 
     def _entries(self, p: int) -> Tensor:
         index = torch.cartesian_prod(*(torch.arange(k) for k in self.shape)).reshape(
@@ -121,6 +119,11 @@ class TreeSubject(Subject):
             return self.model.contract(vectors, Modular(p))
         return self.network.contract(vectors, lambda array: reduced(array, p), p)
 
+    def dense(self) -> numpy.ndarray:
+        if self.model is not None:
+            return self.model.dense().detach().cpu().double().numpy()
+        return self.network.dense()
+
     def height(self) -> float:
         width = max(max(array.shape) for array in self.network.arrays())
         return sum(bits(array) + math.log2(width) for array in self.network.arrays())
@@ -157,6 +160,9 @@ class CircuitSubject(Subject):
 
     def values(self, vectors: Tensor, p: int) -> Tensor:
         return self.model.contract(vectors.to(self.model.device), Modular(p)).cpu()
+
+    def dense(self) -> numpy.ndarray:
+        return self.model.dense().detach().cpu().double().numpy()
 
     def height(self) -> float:
         return circuits.height(self.model.circuit, self.model.arrays)
@@ -221,11 +227,11 @@ class ArraySubject(Subject):
     def integers(self) -> numpy.ndarray:
         return self.exact
 
-    def floats(self) -> numpy.ndarray:
+    def dense(self) -> numpy.ndarray:
         return self.array.astype(numpy.float64)
 
     def approximate(self) -> numpy.ndarray:
-        return self.floats()
+        return self.dense()
 
     def height(self) -> float:
         return float(bits(self.exact))
@@ -253,6 +259,11 @@ def subject(W: Any) -> Subject:
     if array.dtype.kind == "f" and not numpy.isfinite(array).all():
         raise ValueError("expected finite numbers, got NaN or infinity")
     return ArraySubject(array)
+
+
+@subject.register
+def _(W: Subject) -> Subject:
+    return W
 
 
 @subject.register

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy
+import opt_einsum
 import torch
 from torch import Tensor
 
@@ -103,6 +104,34 @@ class TensorTree:
                     order.append((link, sender))
                     stack.append((sender, link))
         return order[::-1]
+
+    def dense(self) -> numpy.ndarray:
+        """All entries, as floats: one einsum."""
+        operands: list[Any] = []
+        label = iter(range(len(self.states), len(self.states) + 2 * len(self.links)))
+        axes = {vertex: [vertex] for vertex in range(len(self.states))}
+        for core in self.cores:
+            axes[core] = [next(label) for _ in self.incident[core]]
+            operands += [numpy.asarray(self.cores[core], dtype=numpy.float64), axes[core]]
+        for vertex, weights in self.weights.items():
+            operands += [numpy.asarray(weights, dtype=numpy.float64), [vertex]]
+        for number, link in enumerate(self.links):
+            ends = [self._axis(end, number, axes) for end in link.ends]
+            width = self.width(link.ends[0], number)
+            matrix = numpy.eye(width) if link.matrix is None else numpy.asarray(link.matrix)
+            operands += [matrix.astype(numpy.float64), ends]
+        whole: numpy.ndarray = opt_einsum.contract(*operands, list(range(self.variables)))
+        return whole
+
+    def _axis(self, vertex: int, link: int, axes: dict[int, list[int]]) -> int:
+        """The label of a vertex, or of a core's axis, at a link."""
+        return axes[vertex][self.incident[vertex].index(link) if vertex in self.cores else 0]
+
+    def width(self, vertex: int, link: int) -> int:
+        """The number of states that a link sees at a vertex."""
+        if vertex in self.cores:
+            return int(self.cores[vertex].shape[self.incident[vertex].index(link)])
+        return self.states[vertex]
 
     def contract(self, vectors: Tensor, residues: Callable[[Any], Tensor], p: int) -> Tensor:
         """Contractions with product vectors (n, d, max k) modulo p, by messages to the last
