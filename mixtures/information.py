@@ -67,8 +67,9 @@ def _expected(
             raise ValueError(f"expected at least two samples, got {samples}")
         rows = mixture.sample(samples, generator=generator)
         values = function(rows, mixture.log_prob(rows).double())
-        error = values.std() / samples**0.5
-        return Estimate(float(values.mean()), float(error), "Monte Carlo")
+        certain = bool(values.isinf().any())  # one draw that the other excludes settles it
+        error = 0.0 if certain else float(values.std()) / samples**0.5
+        return Estimate(float(values.mean()), error, "Monte Carlo")
 
 
 def inner(first: CoefficientTensor, second: CoefficientTensor, gram: Tensor) -> Tensor:

@@ -62,7 +62,7 @@ def states_of(
 
 
 def replaced(x: Any, leaves: Any) -> Tensor | None:
-    """The leaves (n, d, max k) that stand in for rows, if any; raise unless there is one of the two."""
+    """The leaves (n, d, max k) given in place of rows, if any; raise unless one of the two is."""
     if (x is None) == (leaves is None):
         raise ValueError("expected either rows x or leaves=, not both")
     if leaves is None:
