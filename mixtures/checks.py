@@ -81,7 +81,7 @@ def checked_evidence(
         if place is None:
             known = ", ".join(map(repr, list(model.circuit.latents)[:5]))
             raise ValueError(f"there is no latent {name!r}; the latents are {known}, ..")
-        states = model.circuit.layers[place[0]].inside
+        states = model.circuit.states_of(name)
         logs = torch.as_tensor(logs, device=model.device)
         if logs.shape[-1:] != (states,) or not logs.is_floating_point():
             raise ValueError(
@@ -89,7 +89,8 @@ def checked_evidence(
                 f"got {logs.dtype} of shape {tuple(logs.shape)}"
             )
         wide = logs.to(model.dtype).broadcast_to((*batch, states))
-        found[name] = wide.reshape(-1, states)
+        padding = model.circuit.layers[place[0]].inside - states
+        found[name] = torch.nn.functional.pad(wide.reshape(-1, states), (0, padding))
     return found
 
 

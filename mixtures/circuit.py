@@ -186,6 +186,14 @@ class Circuit:
         """S, the scalars of one evaluation of one row of data."""
         return int(self.row_of[-1] + self.width_of[-1])
 
+    def states_of(self, latent: Any) -> int:
+        """How many states a latent has: what its node combines to, without padding."""
+        place, step, position = self.latents[latent]
+        layer = self.layers[place]
+        if not layer.scalars:
+            return layer.inside
+        return int((layer.owners[:, step, position] != ZERO).sum())
+
     @cached_property
     def is_tree(self) -> bool:
         """Whether every value is used at most once and nothing is concatenated."""

@@ -81,7 +81,7 @@ class CoefficientTensor(nn.Module, ABC):
 
     def num_states(self, latent: Hashable) -> int:
         """How many states a latent has."""
-        return self.circuit.layers[self.circuit.latents[latent][0]].inside
+        return self.circuit.states_of(latent)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -122,7 +122,8 @@ def _up(prepared: _Prepared, source: Source, ring: Semiring, start: int, stop: i
     """One upward pass over rows start..stop-1.
 
     In mantissas where they serve, the rows that underflow may have touched again in logarithms.
-    Logarithms of trees are float64 in float32 models, too: their last digits are those of posteriors.
+    Logarithms of trees are float64 in float32 models, too: their last digits are those of
+    posteriors.
     """
     circuit = prepared.circuit
     leaves = source.read(start, stop)

@@ -278,11 +278,11 @@ class Mixture(nn.Module):
         """
         longer = self.of_length(self.variables + chains.at_least_one(steps, "steps"))
         data = chains.lengthened(self.encode(x, observed), steps)
-        draws = [
-            longer.complete(data, generator=generator)[:, self.variables :]
-            for _ in range(chains.at_least_one(n, "n"))
-        ]
-        return torch.stack(draws)
+        copies = torch.arange(len(data), device=data.values.device).repeat(
+            chains.at_least_one(n, "n")
+        )
+        draws = longer.complete(data.rows(copies), generator=generator)[:, self.variables :]
+        return draws.reshape(n, len(data), *draws.shape[1:])
 
     # -- moments and information -----------------------------------------------------------------
 

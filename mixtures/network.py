@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -99,7 +99,7 @@ class Network:
         if missing:
             raise StructureError(f"the root's scope lacks the variables {missing[:10]}")
 
-    def compile(self) -> tuple[Circuit, list[NDArray[Any]], list[tuple[int, int, int]]]:
+    def compile(self) -> Compiled:
         """The circuit, the table stacks (slots, 1, fan-in), and where each sum's weights went.
 
         Nodes of one level, kind and about equal fan-in are one layer: fan-ins are rounded up and
@@ -282,6 +282,15 @@ def padded(fan_in: int) -> int:
     return power * 3 // 4 if fan_in <= power * 3 // 4 else power
 
 
+class Compiled(NamedTuple):
+    """A network as a circuit with tables."""
+
+    circuit: Circuit
+    stacks: list[NDArray[Any]]  # (slots, 1, fan-in) weights for each padded fan-in
+    absent: list[NDArray[Any]]  # where those only pad
+    places: list[tuple[int, int, int]]  # (sum node, stack, slot)
+
+
 class _Compiler:
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -290,10 +299,11 @@ class _Compiler:
         self.row = numpy.full(len(network), -1, dtype=numpy.int64)
         self.stack: dict[int, int] = {}  # padded fan-in -> table
         self.stacks: list[list[NDArray[Any]]] = []
+        self.absent: list[list[NDArray[Any]]] = []
         self.filled: list[int] = []  # slots of each stack
         self.places: list[tuple[int, int, int]] = []  # (sum node, table, slot)
 
-    def result(self) -> tuple[Circuit, list[NDArray[Any]], list[tuple[int, int, int]]]:
+    def result(self) -> Compiled:
         network = self.network
         inputs = network.kind == INPUT
         self.owner[inputs] = CONSTANTS + network.variable[inputs]
@@ -305,7 +315,9 @@ class _Compiler:
         if inputs[root]:
             self._alone(root)
         circuit = self.builder.build(int(self.owner[root]))
-        return circuit, [numpy.concatenate(parts) for parts in self.stacks], self.places
+        stacks = [numpy.concatenate(parts) for parts in self.stacks]
+        absent = [numpy.concatenate(parts) for parts in self.absent]
+        return Compiled(circuit, stacks, absent, self.places)
 
     def _groups(self) -> list[tuple[int, int, list[int]]]:
         network = self.network
@@ -333,7 +345,7 @@ class _Compiler:
             rows[: below.size, 0, position] = self.row[below]
             weights[position, 0, : below.size] = network.weight[edges]
         if kind == SUM:
-            table, first = self._stack(width, weights)
+            table, first = self._stack(width, weights, (owners == ZERO).transpose(2, 1, 0))
             slots = first + numpy.arange(len(nodes)).reshape(1, -1)
             self.places.extend((node, table, first + n) for n, node in enumerate(nodes))
             made = self.builder.layer(
@@ -346,14 +358,16 @@ class _Compiler:
         self.owner[nodes] = made[0]
         self.row[nodes] = self.builder.first_row(made[0])
 
-    def _stack(self, width: int, weights: NDArray[Any]) -> tuple[int, int]:
+    def _stack(self, width: int, weights: NDArray[Any], absent: NDArray[Any]) -> tuple[int, int]:
         if width not in self.stack:
             self.stack[width] = len(self.stacks)
             self.stacks.append([])
+            self.absent.append([])
             self.filled.append(0)
         table = self.stack[width]
         first = self.filled[table]
         self.stacks[table].append(weights)
+        self.absent[table].append(absent)
         self.filled[table] += len(weights)
         return table, first
 

@@ -45,11 +45,13 @@ class SPN(CoefficientTensor):
     ) -> None:
         network = root if isinstance(root, Network) else to_network(_expression(root))
         network.check()
-        circuit, stacks, places = network.compile()
+        circuit, stacks, absent, places = network.compile()
         dtype = torch.get_default_dtype() if dtype is None else dtype
         values = [torch.as_tensor(stack, dtype=dtype, device=device) for stack in stacks]
         like = torch.empty(0, dtype=dtype, device=device)
-        super().__init__(circuit, [Table(value) for value in values], like)
+        masks = [torch.as_tensor(mask, device=device) if mask.any() else None for mask in absent]
+        tables = [Table(value, mask) for value, mask in zip(values, masks, strict=True)]
+        super().__init__(circuit, tables, like)
         self.network = network
         self._sums = places
 

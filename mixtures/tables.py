@@ -17,6 +17,7 @@ class Table(nn.Module):
     `logits` is the Parameter: log-probabilities up to a constant per row, with -inf a structural
     zero that stays one under any optimizer. `values` are the probabilities; they are bit for bit
     what was last given to the constructor or to `set`, until an optimizer changes the logits.
+    `absent` (bool, same shape) marks entries that only fill up rows of unequal length: always zero.
 
     >>> table = Table(torch.tensor([[[0.25, 0.75]]], dtype=torch.float64))
     >>> table.values.tolist()
@@ -26,10 +27,13 @@ class Table(nn.Module):
     logits: nn.Parameter
     _values: Tensor
     _support: Tensor | None
+    _absent: Tensor | None
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, absent: Tensor | None = None) -> None:
         super().__init__()
         check_rows(values)
+        self.register_buffer("_absent", absent, persistent=False)
+        self._check_absent(values)
         values = values.detach().clone()
         self.logits = nn.Parameter(values.log())
         self.register_buffer("_values", values)
@@ -77,6 +81,7 @@ class Table(nn.Module):
                 f"values must have shape {tuple(self.logits.shape)}, got {tuple(values.shape)}"
             )
         check_rows(values)
+        self._check_absent(values)
         values = values.clone().detach().to(self.logits, copy=True)
         self.logits.data = values.log()
         self._values = values
@@ -97,6 +102,11 @@ class Table(nn.Module):
 
     def extra_repr(self) -> str:
         return " x ".join(str(size) for size in self.logits.shape)
+
+    def _check_absent(self, values: Tensor) -> None:
+        if self._absent is not None and bool((values[self._absent] != 0).any()):
+            place = ((values != 0) & self._absent).nonzero()[0].tolist()
+            raise ValueError(f"entry {place} of this table does not exist and must be zero")
 
     def _mark_fresh(self) -> None:
         """Remember which logits the cached values belong to; the alias keeps their address

@@ -1,1 +1,34 @@
 """Maps between the models of the zoo, and what they reveal about them."""
+
+from transforms.bounds import min_cut
+from transforms.certificates import Certificate, certificate
+from transforms.convert import convert
+from transforms.generic import generic_rank
+from transforms.matricize import matricize
+from transforms.profiles import best_order, ht_ranks, multilinear_ranks, rank_profile, tt_ranks
+from transforms.ranks import Rank, rank
+from transforms.registry import converter, converters
+from transforms.trees import binary, reroot, suppress
+from transforms.witness import witness
+
+__all__ = [
+    "Certificate",
+    "Rank",
+    "best_order",
+    "binary",
+    "certificate",
+    "convert",
+    "converter",
+    "converters",
+    "generic_rank",
+    "ht_ranks",
+    "matricize",
+    "min_cut",
+    "multilinear_ranks",
+    "rank",
+    "rank_profile",
+    "reroot",
+    "suppress",
+    "tt_ranks",
+    "witness",
+]
