@@ -139,7 +139,7 @@ def test_completions_keep_what_was_observed_and_are_possible(name):
     assert torch.equal(drawn, again)
 
 
-@every_mixture
+@some_mixtures
 def test_mean_completions_are_the_means_of_many_drawn_ones(name):
     found = case(name)
     means = found.mixture.complete(found.data, how="mean").double()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from mixture_cases import MODELS, build, case, every_mixture, generator
+from mixture_cases import MODELS, build, case, every_mixture, generator, some_mixtures
 
 from mixtures import HMM, TMM, Mixture
 from mixtures.components import Gaussian, Uniform
@@ -69,7 +69,7 @@ def test_rows_of_probability_zero_have_finite_gradients(kind):
     assert other.variables == model.variables
 
 
-@every_mixture
+@some_mixtures
 def test_a_few_steps_of_adam_raise_the_likelihood(name):
     model = build(name)
     x = model.sample(30, generator=generator(1))

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from mixture_cases import ROWS, SOME, build, case, every_mixture, generator, tensor_of
+from mixture_cases import ROWS, SOME, build, case, every_mixture, generator, some_mixtures, tensor_of
 
 from mixtures import HMM, TMM, Mixture, engine
 from mixtures.components import Categorical, Gaussian, Indicator, Poisson
@@ -173,7 +173,7 @@ def test_answers_do_not_depend_on_how_rows_are_cut_into_chunks(name, monkeypatch
     torch.testing.assert_close(by_name(model, model.states(data)), by_name(model, whole[2]))
 
 
-@every_mixture
+@some_mixtures
 def test_no_rows_give_empty_answers(name):
     found = case(name)
     model, x = found.mixture, found.x[:0]
@@ -189,7 +189,7 @@ def test_no_rows_give_empty_answers(name):
         model.score(x)
 
 
-@every_mixture
+@some_mixtures
 def test_single_precision_is_near_double(name):
     found, single = case(name), build(name).float()
     with torch.no_grad():

@@ -107,7 +107,7 @@ def pair(name, seed=0):
     )
     padded = pad(x, LENGTHS)
     model = Mixture(coefficients, family)
-    return peer, model, x, model.encode(padded.x, padded.observed)
+    return peer, model, x, model.encode(padded)
 
 
 every_peer = pytest.mark.parametrize("name", PEERS)
@@ -140,7 +140,7 @@ def test_viterbi(name, seed):
     peer, model, x, _ = pair(name, seed)
     for part in sequences(x):
         weight, expected = peer.decode(part)
-        short, row = model.of_length(len(part)), pad(part, [len(part)]).x
+        short, row = model.of_length(len(part)), pad(part, [len(part)])
         assert short.states(row, how="best")[0].tolist() == expected.tolist()
         close(short.explain(row).log_weight[0], weight)
 
