@@ -67,7 +67,7 @@ def states_of_any_tree(W: np.ndarray) -> int:
 
 @pytest.mark.parametrize("name", [n for n in TREES if not n.startswith("HT")])
 def test_a_tree_is_read_back_from_its_network(name):
-    """Number for number where every product has two factors, and with no more than thrice the edges."""
+    """Number for number where products have two factors; never more than thrice the edges."""
     source = fresh(name)
     network = convert(source, SPN)
     tree = convert(network, LTM)
@@ -160,7 +160,7 @@ def test_the_two_products_have_one_scope_and_split_it_differently():
 
 @pytest.mark.parametrize("d", [12, 40, 400])
 def test_the_bound_is_certified_for_many_variables_too(d):
-    """Any tree for these matchings has more than two states somewhere: no HMM-like model is cheap."""
+    """Any tree for these matchings has a latent with more than two states."""
     needed = states_needed(matchings(d, d))
     assert needed.states >= 3
     assert 3 <= len(needed.variables) <= d

@@ -196,7 +196,7 @@ def ltm_to_hmm(source: LTM, over: Field, options: Options) -> HMM:
 
 
 def _needs_train(source: HT, options: Options) -> str | None:
-    order = _train_order(source.tree)
+    order = train_order(source.tree)
     if order is None:
         return f"{source.tree!r} is no caterpillar with one variable at every node but the last"
     if options.order is not None and options.order != order:
@@ -204,7 +204,8 @@ def _needs_train(source: HT, options: Options) -> str | None:
     return None
 
 
-def _train_order(tree: Tree) -> tuple[int, ...] | None:
+def train_order(tree: Tree) -> tuple[int, ...] | None:
+    """The variables along a tensor train; None for a tree that is none."""
     nodes = spine(tree)
     if nodes is None:
         return None
@@ -216,7 +217,7 @@ def _train_order(tree: Tree) -> tuple[int, ...] | None:
 
 def _train(source: Factors, form: Form, options: Options) -> Grouping:
     """Latents (bond before, bond after) or (bond before, symbol), whichever has fewer states."""
-    order = _train_order(form.tree)
+    order = train_order(form.tree)
     assert order is not None
     outside, inside = states(form)
     groups: dict[Node, tuple[Label, ...]] = {}
