@@ -1,4 +1,4 @@
-"""Circuits of any shape: bounds on ranks and on denominators, and entries put together from
+"""Circuits of any shape: bounds on ranks and denominators, and entries put together from
 residues.
 """
 
@@ -12,7 +12,7 @@ import numpy
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, Circuit, Layer
-from transforms.elimination import HIGH, bits
+from transforms.elimination import HIGH, denominator
 
 Ints = Any  # object arrays of Python integers
 
@@ -43,13 +43,14 @@ def rank_bound(circuit: Circuit, arrays: Sequence[Tensor], rows: Collection[int]
     return int(bound[circuit.row_of[circuit.root]])
 
 
-def height(circuit: Circuit, arrays: Sequence[Tensor]) -> float:
-    """b such that the value on unit vectors times some number is an integer below 2^b.
+def exponent(circuit: Circuit, arrays: Sequence[Tensor]) -> int:
+    """e such that 2^e W is a tensor of integers: tables hold floats, so denominators are powers of
+    two.
 
-    Tables are scaled to integers, each by one factor; bits add up at products and along a path.
+    Exponents add up at products; at a sum the table's is added to the largest below.
     """
-    costs = [bits(array) + math.log2(array.shape[-1]) for array in arrays]
-    found = _buffer(circuit, lambda j: 0)
+    costs = [denominator(array.detach().cpu().numpy()).bit_length() - 1 for array in arrays]
+    found = _buffer(circuit, lambda j: 0, constant=0)
 
     def node(layer: Layer, step: int, position: int) -> None:
         inside = combined(layer, step, position, found, add=True)
@@ -58,20 +59,21 @@ def height(circuit: Circuit, arrays: Sequence[Tensor]) -> float:
         found[first : first + layer.width] = most
 
     _upward(circuit, node)
-    return float(found[circuit.row_of[circuit.root]])
+    return int(found[circuit.row_of[circuit.root]])
 
 
 def from_residues(
-    shape: Sequence[int], height: float, entries: Callable[[int], Tensor]
+    shape: Sequence[int], height: float, scale: int, entries: Callable[[int], Tensor]
 ) -> numpy.ndarray:
-    """Integers below 2^height in absolute value, from their residues modulo as many primes as it
-    takes.
+    """Rationals times `scale`, which makes them integers of at most 2^height, from their residues.
+
+    As many primes as it takes (Chinese remainders).
     """
     total = numpy.zeros(math.prod(shape), dtype=object)
     modulus, p = 1, HIGH
     while modulus.bit_length() <= height + 2:
         p = _prime_below(p)
-        new = entries(p).numpy().astype(object)
+        new = entries(p).numpy().astype(object) * (scale % p)
         total = total + modulus * ((new - total) * pow(modulus, -1, p) % p)
         modulus *= p
     total = numpy.where(total > modulus // 2, total - modulus, total)
@@ -103,9 +105,11 @@ def _row(
     return (table[state] != 0).tolist()  # type: ignore[no-any-return]
 
 
-def _buffer(circuit: Circuit, value: Callable[[int], int]) -> Ints:
-    """A buffer with the inputs filled in; the constants one and zero are 1 (they have no scope)."""
-    held = numpy.ones(circuit.rows, dtype=object)
+def _buffer(circuit: Circuit, value: Callable[[int], int], constant: int = 1) -> Ints:
+    """A buffer with the inputs filled in; the ring's one and zero have no scope and count as
+    `constant`.
+    """
+    held = numpy.full(circuit.rows, constant, dtype=object)
     for j, k in enumerate(circuit.inputs):
         first = int(circuit.row_of[CONSTANTS + j])
         held[first : first + k] = value(j)

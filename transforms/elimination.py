@@ -87,21 +87,29 @@ def is_exact(array: NDArray[Any]) -> bool:
 
 
 def as_integers(array: NDArray[Any]) -> NDArray[Any]:
-    """An array of integers, Fractions or finite floats times a common positive factor, as exact
+    """Integers, Fractions or finite floats, times their least common denominator, as exact
     integers.
 
     >>> as_integers(numpy.array([0.5, 0.75])).tolist()
     [2, 3]
     """
-    flat = array.reshape(-1)
-    if numpy.issubdtype(array.dtype, numpy.floating):
-        pairs = [float(entry).as_integer_ratio() for entry in flat]
-    else:
-        pairs = [(int(entry.numerator), int(entry.denominator)) for entry in flat.tolist()]
-    common = math.lcm(*(below for _, below in pairs)) if pairs else 1
+    pairs = _ratios(array)
+    common = math.lcm(*(below for _, below in pairs))
     found = numpy.empty(len(pairs), dtype=object)
     found[:] = [above * (common // below) for above, below in pairs]
     return found.reshape(array.shape)
+
+
+def denominator(array: NDArray[Any]) -> int:
+    """The least common denominator of integers, Fractions or finite floats."""
+    return math.lcm(*(below for _, below in _ratios(array)))
+
+
+def _ratios(array: NDArray[Any]) -> list[tuple[int, int]]:
+    flat = array.reshape(-1)
+    if numpy.issubdtype(array.dtype, numpy.floating):
+        return [float(entry).as_integer_ratio() for entry in flat]
+    return [(int(entry.numerator), int(entry.denominator)) for entry in flat.tolist()]
 
 
 def reduced(array: Any, p: int) -> Tensor:

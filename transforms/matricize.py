@@ -12,8 +12,9 @@ from torch import Tensor
 from mixtures.errors import SizeError
 from transforms.cuts import checked_rows, sides
 from transforms.elimination import HIGH
+from transforms.exact import Subject, grid
 from transforms.ranks import unfolded
-from transforms.subjects import Subject, grid, subject
+from transforms.subjects import subject
 
 BUDGET = 2**22  # entries of a matrix that is written out
 

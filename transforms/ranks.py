@@ -13,8 +13,9 @@ import torch
 from transforms.bounds import upper_bound
 from transforms.cuts import checked_rows, sides
 from transforms.elimination import dice, exact_rank, prime_risk, random_prime
+from transforms.exact import Subject
 from transforms.minors import Minor
-from transforms.subjects import Subject, subject
+from transforms.subjects import subject
 
 LIMIT = 1280  # the largest minor looked for
 SMALL = 2**12  # entries of a tensor that is written out and eliminated over the rationals
@@ -98,8 +99,9 @@ def certified(
     while best.size < min(upper, limit) and risk > RISK:
         p = random_prime(rng)
         found = exact.minor(rows, p, rng, min(limit, upper))
-        risk *= _risk(exact, rows, max(best.size, found.size))
         best = found if found.size > best.size else best
+        if best.size < min(upper, limit):
+            risk *= _risk(exact, best.size)
         if best.size < upper and math.prod(exact.shape) <= SMALL:
             over_rationals = exact_rank(unfolded(exact.integers(), rows))
             how = "elimination over the rationals"
@@ -112,10 +114,10 @@ def certified(
     return Rank(best.size, upper, how, best, best.size, risk)
 
 
-def _risk(exact: Subject, rows: tuple[int, ...], size: int) -> float:
+def _risk(exact: Subject, size: int) -> float:
     """The probability that one more prime and its random combinations miss a larger minor."""
     degenerate = (size + 1) * 2 * (len(exact.shape) + 1) / 2**30
-    return min(1.0, prime_risk(size + 1, exact.height()) + degenerate)
+    return min(1.0, prime_risk(size + 1, exact.scaling()[1]) + degenerate)
 
 
 def _within(exact: Subject, rows: tuple[int, ...], eps: float) -> Rank:

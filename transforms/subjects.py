@@ -1,9 +1,10 @@
-"""What the rank analyzers need of a tensor, for every kind of tensor they understand."""
+"""The tensors that the rank analyzers understand: tree models, circuits, arrays, tensorly
+tensors.
+"""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property, singledispatch
 from typing import Any
@@ -17,7 +18,6 @@ from torch import Tensor
 
 from mixtures.coefficients import CoefficientTensor, Dense
 from mixtures.combination import Combination
-from mixtures.errors import SizeError
 from mixtures.semiring import Modular
 from mixtures.treetensor import TreeTensor
 from transforms import circuits
@@ -26,72 +26,16 @@ from transforms.cuts import Capacities, Separation, capacities, sides
 from transforms.elimination import (
     as_integers,
     bits,
+    denominator,
     is_exact,
     pivot_columns,
     random_residues,
     rank_modulo,
     reduced,
 )
+from transforms.exact import Subject, grid
 from transforms.minors import Minor
 from transforms.tensortree import TensorTree, from_cp, from_model, from_train, from_tucker
-
-BUDGET = 2**22  # entries of a tensor that is written out
-
-
-class Subject(ABC):
-    """A tensor whose stored numbers are taken as exact."""
-
-    shape: tuple[int, ...]
-
-    @abstractmethod
-    def bound(self, rows: Sequence[int]) -> tuple[int, str]:
-        """An upper bound on the rank, and what proves it."""
-
-    @abstractmethod
-    def minor(self, rows: Sequence[int], p: int, rng: numpy.random.Generator, limit: int) -> Minor:
-        """A largest minor that is regular modulo p, no larger than `limit`."""
-
-    @abstractmethod
-    def values(self, vectors: Tensor, p: int) -> Tensor:
-        """Contractions with product vectors (n, d, max k) of residues, modulo p: (n,)."""
-
-    @abstractmethod
-    def height(self) -> float:
-        """b such that the tensor times some number has integer entries below 2^b."""
-
-    def check_exact(self) -> None:  # noqa: B027
-        """Raise ValueError unless the numbers are exact; those of a model are."""
-
-    def approximate(self) -> numpy.ndarray:
-        """The entries as floats, in their own scale; ValueError for models, which are exact."""
-        raise ValueError(
-            "within= is for arrays of rounded numbers; the numbers of a model are exact"
-        )
-
-    @abstractmethod
-    def dense(self) -> numpy.ndarray:
-        """All entries, as floats."""
-
-    def integers(self) -> numpy.ndarray:
-        """All entries times a common positive factor, as integers: residues for many primes, put
-        together.
-        """
-        self._check_size()
-        return circuits.from_residues(self.shape, self.height(), self._entries)
-
-    def _entries(self, p: int) -> Tensor:
-        index = torch.cartesian_prod(*(torch.arange(k) for k in self.shape)).reshape(
-            -1, len(self.shape)
-        )
-        one_hot = torch.nn.functional.one_hot(index, max(self.shape))
-        return self.values(one_hot, p)
-
-    def _check_size(self) -> None:
-        entries = math.prod(self.shape)
-        if entries > BUDGET:
-            raise SizeError(
-                f"the tensor would have {entries:.4g} entries, more than the budget of {BUDGET}"
-            )
 
 
 class TreeSubject(Subject):
@@ -124,9 +68,16 @@ class TreeSubject(Subject):
             return self.model.dense().detach().cpu().double().numpy()
         return self.network.dense()
 
-    def height(self) -> float:
-        width = max(max(array.shape) for array in self.network.arrays())
-        return sum(bits(array) + math.log2(width) for array in self.network.arrays())
+    def scaling(self) -> tuple[int, float]:
+        return self._scaling
+
+    @cached_property
+    def _scaling(self) -> tuple[int, float]:
+        arrays = [numpy.asarray(array) for array in self.network.arrays()]
+        scale = math.prod(denominator(array) for array in arrays)
+        if self.model is not None:  # entries are probabilities
+            return scale, math.log2(scale)
+        return scale, sum(bits(array) + math.log2(max(array.shape)) for array in arrays)
 
 
 class CircuitSubject(Subject):
@@ -164,8 +115,13 @@ class CircuitSubject(Subject):
     def dense(self) -> numpy.ndarray:
         return self.model.dense().detach().cpu().double().numpy()
 
-    def height(self) -> float:
-        return circuits.height(self.model.circuit, self.model.arrays)
+    def scaling(self) -> tuple[int, float]:
+        return self._scaling
+
+    @cached_property
+    def _scaling(self) -> tuple[int, float]:
+        exponent = circuits.exponent(self.model.circuit, self.model.arrays)
+        return 2**exponent, float(exponent)
 
     def _probes(
         self, rng: numpy.random.Generator, p: int, rows: Sequence[int], count: int, *, mine: bool
@@ -233,8 +189,8 @@ class ArraySubject(Subject):
     def approximate(self) -> numpy.ndarray:
         return self.dense()
 
-    def height(self) -> float:
-        return float(bits(self.exact))
+    def scaling(self) -> tuple[int, float]:
+        return 1, float(bits(self.exact))
 
 
 class DenseSubject(ArraySubject):
@@ -304,18 +260,6 @@ def _(W: TTTensor) -> Subject:
 @subject.register
 def _(W: TuckerTensor) -> Subject:
     return TreeSubject(from_tucker(W.core, W.factors))
-
-
-def grid(exact: Subject, left: Tensor, right: Tensor, p: int) -> Tensor:
-    """Contractions of all pairs of row vectors and column vectors, modulo p: (m, n)."""
-    rows = max(1, 2**24 // max(1, len(right) * left[0].numel())) if len(left) else 1
-    found = [
-        exact.values((part[:, None] * right % p).reshape(-1, *right.shape[1:]), p).reshape(
-            len(part), len(right)
-        )
-        for part in left.split(rows)
-    ]
-    return torch.cat(found)
 
 
 def verify_minor(W: Any, minor: Minor) -> bool:
