@@ -89,8 +89,7 @@ def checked_evidence(
                 f"got {logs.dtype} of shape {tuple(logs.shape)}"
             )
         wide = logs.to(model.dtype).broadcast_to((*batch, states))
-        padding = model.circuit.layers[place[0]].inside - states
-        found[name] = torch.nn.functional.pad(wide.reshape(-1, states), (0, padding))
+        found[name] = wide.reshape(-1, states)
     return found
 
 

@@ -324,19 +324,19 @@ def located(
     for name, logs in evidence.items():
         layer, step, position = circuit.latents[name]
         part = logs[start:stop] if rows is None else logs[start:stop].index_select(0, rows)
-        weight = ring.evidence(part.mT)
+        padding = circuit.layers[layer].inside - part.shape[1]
+        weight = ring.evidence(torch.nn.functional.pad(part, (0, padding)).mT)
         found.setdefault((layer, step), []).append((position, weight))
     return found
 
 
 def named(circuit: Circuit, states: Mapping[tuple[int, int], Tensor]) -> dict[Any, Tensor]:
-    """Flows of combined children by the names of the latents."""
-    if not states:
-        return {}
-    return {
-        name: states[layer, step][position]
-        for name, (layer, step, position) in circuit.latents.items()
-    }
+    """States (N, B), or their flows (N, C, B) without padding, by the names of the latents."""
+    found = {}
+    for name, (layer, step, position) in circuit.latents.items() if states else ():
+        state = states[layer, step][position]
+        found[name] = state if state.ndim == 1 else state[: circuit.states_of(name)]
+    return found
 
 
 class Contraction(torch.autograd.Function):

@@ -57,7 +57,7 @@ def states_of(
         parts[name] = [torch.empty(size, dtype=coefficients.dtype, device=coefficients.device)]
     for chunk in chunks:
         for name, found in chunk.states.items():
-            parts[name].append(found[: parts[name][0].shape[1]].mT)  # without padding
+            parts[name].append(found.mT)
     return {name: torch.cat(found) for name, found in parts.items()}
 
 

@@ -50,11 +50,8 @@ def em(
     """
     data = model.encode(x, observed)
     row_weights = checked_weights(weights, len(data), model)
-    if not 0 <= pseudo_count < torch.inf:
-        raise ValueError(f"pseudo_count must be non-negative and finite, got {pseudo_count}")
-    own = {id(table) for table in model.coefficients.tables}
-    if not all(id(table) in own for table in frozen):
-        raise ValueError("frozen must be some of model.coefficients.tables, got something else")
+    check_pseudo_count(pseudo_count)
+    check_frozen(model, frozen)
     total = float(row_weights.double().sum())
     while True:
         expected = expectations(model, data, row_weights, evidence)
@@ -112,6 +109,19 @@ def log_prior(model: Mixture, pseudo_count: float) -> float:
         for array in model.coefficients.arrays:
             total += pseudo_count * float(array[array > 0].double().log().sum())
     return total
+
+
+def check_pseudo_count(pseudo_count: float) -> None:
+    """Raise ValueError unless non-negative and finite."""
+    if not 0 <= pseudo_count < torch.inf:
+        raise ValueError(f"pseudo_count must be non-negative and finite, got {pseudo_count}")
+
+
+def check_frozen(model: Mixture, frozen: Sequence[Table]) -> None:
+    """Raise ValueError unless all are tables of the model."""
+    own = {id(table) for table in model.coefficients.tables}
+    if not all(id(table) in own for table in frozen):
+        raise ValueError("frozen must be some of model.coefficients.tables, got something else")
 
 
 def checked_weights(weights: Any, rows: int, model: Mixture) -> Tensor:

@@ -1,0 +1,146 @@
+"""EM on batches: running averages of expected statistics, and an M-step after every batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixtures.learn.batches import Batch, as_batch
+from mixtures.learn.em import (
+    Expectations,
+    Step,
+    check_pseudo_count,
+    check_frozen,
+    checked_weights,
+    expectations,
+    log_prior,
+    maximise,
+)
+from mixtures.mixture import Mixture
+from mixtures.tables import Table
+
+Schedule = Callable[[int], float]
+
+
+def decreasing(t: int) -> float:
+    """The default schedule of step sizes, (t + 2) ** -0.6."""
+    return (t + 2) ** -0.6
+
+
+@dataclass
+class Running:
+    """Where stochastic EM stands: batches met, their rows, and the expected statistics per row.
+
+    Given to `stochastic_em` once more it goes on from there.
+    """
+
+    batches: int = 0
+    rows: float = 0.0
+    expected: Expectations | None = None
+
+
+def stochastic_em(
+    model: Mixture,
+    batches: Iterable[Any],
+    *,
+    step: Schedule = decreasing,
+    pseudo_count: float = 0.0,
+    total: float | None = None,
+    epochs: int = 1,
+    frozen: Sequence[Table] = (),
+    running: Running | None = None,
+) -> Iterator[Step]:
+    """EM batch by batch, for data that do not fit in memory: one E-step and one M-step for each.
+
+        S <- (1 - step(t)) S + step(t) (expected statistics of batch t, per row),  t = 0, 1, ..
+
+    and parameters maximise `total` S plus the priors. The statistics begin as those of the model as
+    it is: the mass of the first batch, shared out as the tables say; what components learn from
+    begins with the first batch.
+
+    batches: rows, encoded `Data`, `Batch` (rows with weights, evidence or a mask), or what a torch
+    DataLoader of a TensorDataset yields; `batches(x, size)` cuts arrays and memory maps. They are
+    gone through `epochs` times. step: rates between 0 and 1. total: how many rows the batches stand
+    for, against which pseudo-counts weigh; default: those met so far, in the first of the epochs.
+    running: what to go on from. Yields log-likelihood per row of the batch and log-prior per row of
+    `total`, of the parameters the step began with. With a rate of 1 and all rows in one batch it
+    is em. Costs one E-step per batch, and a few numbers per parameter.
+
+    Source: Cappe and Moulines, On-line expectation-maximization for latent data models, 2009.
+
+    >>> from mixtures import HMM, Mixture
+    >>> from mixtures.components import Bernoulli
+    >>> from mixtures.learn import batches
+    >>> model = Mixture(HMM(2, 2, 2), Bernoulli(2, 2))
+    >>> len(list(stochastic_em(model, batches([[0, 1], [1, 1], [0, 0]], 2), epochs=3)))
+    6
+    """
+    check_pseudo_count(pseudo_count)
+    check_frozen(model, frozen)
+    if total is not None and not 0 < total < torch.inf:
+        raise ValueError(f"total must be positive and finite, got {total}")
+    if epochs < 0:
+        raise ValueError(f"epochs must be at least 0, got {epochs}")
+    running = Running() if running is None else running
+    first = running.batches == 0
+    for epoch in range(epochs):
+        empty = True
+        for given in batches:
+            empty = False
+            batch = as_batch(given, model)
+            weight, expected = _expectations_per_row(model, batch)
+            rows = running.rows + weight * (first and epoch == 0)
+            size = rows if total is None else total
+            prior = log_prior(model, pseudo_count)
+            mixed = _mixed(model, running, expected, _rate(step, running.batches))
+            maximise(model, _times(size, mixed), pseudo_count, frozen)
+            running.batches, running.rows, running.expected = running.batches + 1, rows, mixed
+            yield Step(expected.log_likelihood, prior / size)
+        if empty:
+            spent = "; an iterator is spent after one epoch" if epoch else ""
+            raise ValueError(f"expected at least one batch, got none in epoch {epoch}{spent}")
+
+
+def _rate(step: Schedule, t: int) -> float:
+    rate = float(step(t))
+    if not 0 <= rate <= 1:
+        raise ValueError(f"step({t}) must be between 0 and 1, got {rate}")
+    return rate
+
+
+def _expectations_per_row(model: Mixture, batch: Batch) -> tuple[float, Expectations]:
+    data = model.encode(batch.x, batch.observed)
+    weights = checked_weights(batch.weights, len(data), model)
+    total = float(weights.double().sum())
+    return total, _times(1 / total, expectations(model, data, weights, batch.evidence))
+
+
+def _mixed(model: Mixture, running: Running, new: Expectations, rate: float) -> Expectations:
+    """(1 - rate) * what is known + rate * what is new."""
+    old = running.expected
+    if old is None:
+        tables = zip(new.counts, model.coefficients.arrays, strict=True)
+        known = [count.sum(-1, keepdim=True) * array.double() for count, array in tables]
+        old = Expectations(new.log_likelihood, known, new.statistics)
+    pairs = zip(old.counts, new.counts, strict=True)
+    return Expectations(
+        (1 - rate) * old.log_likelihood + rate * new.log_likelihood,
+        [_between(a, b, rate) for a, b in pairs],
+        {name: _between(old.statistics[name], new.statistics[name], rate) for name in new.statistics},
+    )
+
+
+def _between(old: Tensor, new: Tensor, rate: float) -> Tensor:
+    return new if rate == 1 else (1 - rate) * old + rate * new
+
+
+def _times(factor: float, expected: Expectations) -> Expectations:
+    return Expectations(
+        factor * expected.log_likelihood,
+        [factor * count for count in expected.counts],
+        {name: factor * value for name, value in expected.statistics.items()},
+    )
