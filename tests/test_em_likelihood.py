@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
@@ -138,6 +139,15 @@ def test_parts_with_the_same_components_learn_them_together():
     mixed = 0.3 * one + 0.3 * two + 0.4 * other
     expected = sum(p.num_parameters for p in (components, other.components))
     assert mixed.components.num_parameters == expected
+    pooled = copy.deepcopy(0.6 * (0.5 * one + 0.5 * two) + 0.4 * other)
+    assert [part.largest for part in pooled.components.families] == [2, 2]
+    next(em(mixed, x)), next(em(pooled, x))
+    for part in (0, 1):
+        here, there = (
+            m.components.families[2 * part if m is mixed else part] for m in (mixed, pooled)
+        )
+        torch.testing.assert_close(here.mean(), there.mean())
+        torch.testing.assert_close(here.variance(), there.variance())
     assert_never_falls(objectives(em(mixed, x)))
 
 

@@ -150,11 +150,13 @@ def test_lengths_are_whole_numbers(d):
 
 
 def test_forecasts_have_the_exact_joint_distribution_of_the_next_steps():
+    sticky = torch.tensor([[0.9, 0.1], [0.2, 0.8]], dtype=torch.float64)
+    symbols = torch.tensor([[[0.8, 0.1, 0.1], [0.1, 0.2, 0.7]]], dtype=torch.float64)
     model = Mixture(
-        HMM(3, 2, 2, shared=True, generator=generator()),
-        Categorical(3, 2, 3, shared=True, generator=generator(1)),
-    ).double()
-    rows = [[0, 1, 2], [2, None, 0]]
+        HMM.from_tables(sticky.mean(0), sticky, None, variables=3),
+        Categorical.from_parameters(symbols, shared=True, variables=3),
+    )
+    rows = [[0, 1, 0], [2, None, 2]]
     drawn = model.forecast(rows, 2, 3000, generator=generator(2))
     assert drawn.shape == (3000, 2, 2)
     longer = model.of_length(5)
