@@ -7,7 +7,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from mixture_cases import ROWS, SOME, build, case, every_mixture, generator, some_mixtures, tensor_of
+from mixture_cases import (
+    ROWS,
+    SOME,
+    build,
+    case,
+    every_mixture,
+    generator,
+    some_mixtures,
+    tensor_of,
+)
 
 from mixtures import HMM, TMM, Mixture, engine
 from mixtures.components import Categorical, Gaussian, Indicator, Poisson
