@@ -62,8 +62,7 @@ def convert(
     tree: Tree | None = None,
     order: Sequence[int] | None = None,
 ) -> CoefficientTensor | Mixture:
-    """A model of class `target` with the same W; of a mixture, the mixture with the same
-    components.
+    """A model of class `target` with the same W; a mixture keeps its components.
 
     Direct converters are taken where they apply, compositions of up to four where not, the cheapest
     first (see `converters`). budget: the most edges the target may have; without one, polynomial

@@ -67,12 +67,12 @@ def put_together(kind: type[Model], form: Form, over: Field, like: CoefficientTe
 
 
 def normalised(form: Form, over: Field, changed: Collection[Node] | None = None) -> Form:
-    """The same tensor with tables whose rows sum to one: mass moves up, from row to parent's
-    column.
+    """The same tensor with tables whose rows sum to one.
 
-    changed: the nodes whose rows may not sum to one (default: all); what has none of them at or
-    below it is kept bit for bit. Ties survive where the masses below are tied, too. Over a prime
-    field the root keeps its mass. Cost: one pass over the tables.
+    Mass moves up, from a row to the parent's column. changed: the nodes whose rows may not sum to
+    one (default: all); what has none of them at or below it is kept bit for bit. Ties survive
+    where the masses below are tied, too. Over a prime field the root keeps its mass. Cost: one
+    pass over the tables.
     """
     tables: dict[Node, Tensor | None] = dict(form.tables)
     mass: dict[Node, Tensor | None] = {}

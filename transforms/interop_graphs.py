@@ -24,8 +24,7 @@ def _tree(model: CoefficientTensor) -> TreeTensor:
 
 
 def to_einsum(model: CoefficientTensor, leaves: Tensor | None = None) -> tuple[str, list[Tensor]]:
-    """The tables of a tree model as one contraction: (equation, operands) for
-    `opt_einsum.contract`.
+    """The tables of a tree model as one contraction, (equation, operands) for opt_einsum.
 
     A latent is one index, shared by the tables of all its children (a hyperedge). The result is W,
     axes in the order of the variables; with `leaves` (d, max k_j) it is the number <W, v_1 x .. x
@@ -58,8 +57,9 @@ def to_einsum(model: CoefficientTensor, leaves: Tensor | None = None) -> tuple[s
 
 
 def to_pgmpy(model: CoefficientTensor) -> Any:
-    """A latent tree as a pgmpy `DiscreteBayesianNetwork`: nodes "x0", .. for variables, "z<node>"
-    for latents.
+    """A latent tree as a pgmpy `DiscreteBayesianNetwork`.
+
+    Nodes are "x0", .. for variables and "z<node>" for latents.
 
     Raises ConversionError for networks and for joint tables (full HT): convert(.., LTM) first.
     """

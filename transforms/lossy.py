@@ -1,4 +1,4 @@
-"""Fewer states at a reported price: states of latents are merged, with a proven bound on the loss."""
+"""Fewer states at a reported price: merged latent states, with a proven bound on the loss."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _limits(form: Form, states: int | Mapping[Node, int] | None) -> dict[Node, i
 
 
 class _Merging:
-    """Groups of states of every latent, and the tables P(y_child, z_parent) that tell their costs."""
+    """Groups of states of every latent, and the tables that tell what mergers cost."""
 
     def __init__(self, form: Form, limits: Mapping[Node, int]) -> None:
         self.before, self.limits = form, limits

@@ -63,8 +63,9 @@ def converter(
     condition: str = "",
     needs: Callable[[Any, Options], str | None] = always,
 ) -> Callable[[Function], Function]:
-    """Register an exact map; the function is written over any field and returns a model of class
-    `target`.
+    """Register an exact map.
+
+    The function is written over any field and returns a model of class `target`.
 
     size: how many edges the target has at most, computed from the source before anything is built.
     Raises ValueError for an unknown cost.

@@ -19,8 +19,7 @@ from transforms.registry import Options, converter
 
 @dataclass(eq=False)
 class Region:
-    """A scope of the network: its products (or components), the nodes that products above have as
-    factors.
+    """A scope of the network, its products (or components), and what products above use of it.
 
     `entry[q]` is the factor, by its place in `entries`, of the q-th product above.
     """

@@ -78,8 +78,7 @@ def _held(
 
 
 def along(tree: Tree, states: Mapping[Node, int], order: Sequence[int]) -> list[tuple[Node, ...]]:
-    """For every variable in order, the latents that separate it, what comes before and what comes
-    after.
+    """For every variable in order, latents that separate it, the past and the future.
 
     Each is a set of least product of states among those that contain the variable's parent; of
     several the one closest to the past. Closest cuts for growing pasts are nested, so every latent

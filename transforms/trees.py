@@ -17,8 +17,9 @@ from transforms.routes import Route, Step, remember
 
 
 def reroot(model: TreeTensor, root: Node) -> LTM:
-    """The same tensor with the latent `root` at the top; tables are turned around along the way to
-    it.
+    """The same tensor with the latent `root` at the top.
+
+    Tables are turned around along the way to it.
 
     All other tables stay as they are, bit for bit. A former root with one child is summed out.
     Takes an LTM (TMM, HMM) and returns an LTM; raises ValueError unless `root` is one of its
@@ -47,12 +48,11 @@ def binary(model: TreeTensor) -> LTM:
 
 
 def suppress(model: TreeTensor) -> LTM:
-    """The same tensor without redundant latents: copies of their parent, and latents with two
-    neighbours.
+    """The same tensor without redundant latents.
 
-    A latent with two neighbours is redundant if it has at least as many states as one of them (a
-    root: as a latent one); if it has fewer it bounds the rank of W, and stays. Tables never get
-    larger. A root that goes hands over to that child.
+    Copies of a parent are redundant. A latent with two neighbours is redundant if it has at least
+    as many states as one of them (a root: as a latent one); if it has fewer it bounds the rank of
+    W, and stays. Tables never get larger. A root that goes hands over to that child.
     """
     return _mapped(model, "No redundant latents", suppressed)
 
