@@ -16,7 +16,7 @@ from mixtures.coefficients import CoefficientTensor
 from mixtures.tree import Node
 from mixtures.treetensor import TreeTensor
 from transforms.fields import Floats
-from transforms.forms import Form, normalised, put_together, take_apart
+from transforms.forms import Form, put_together, take_apart
 
 Model = TypeVar("Model", bound=TreeTensor)
 EXACT = 2**16  # entries up to which errors are summed over all of W
@@ -196,7 +196,6 @@ class _Merging:
         tree = self.before.tree
         tables: dict[Node, Tensor | None] = dict(self.before.tables)
         sizes = dict(self.before.sizes)
-        changed: set[Node] = set()
         for node in tree.nodes:
             above = tree.parent.get(node)
             small = [v for v in (node, above) if v in self.groups and self._smaller(v)]
@@ -205,11 +204,8 @@ class _Merging:
             table = (
                 self._columns(node, self.tables[node]) if above is None else self.joint(above, node)
             )
-            tables[node], sizes[node] = table, (table.shape[0], table.shape[1])
-            if above is not None:
-                tables[node] = Floats().rows(table)[0]
-            changed.add(node)
-        return normalised(Form(tree, tables, sizes), Floats(), changed)
+            tables[node], sizes[node] = Floats().rows(table)[0], (table.shape[0], table.shape[1])
+        return Form(tree, tables, sizes)
 
     def _smaller(self, node: Node) -> bool:
         return len(self.groups[node]) < self.before.sizes[node][1]
