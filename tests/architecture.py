@@ -20,8 +20,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "tmm hmm ltm ht spn",
         "components",
         "mixture",
-        "learn",
-        "datasets plot io sklearn",
+        "learn plot",
+        "datasets io sklearn",
         "mixtures",  # the package itself: nothing inside it imports the facade
         "transforms",
         "cli __main__",
