@@ -14,7 +14,7 @@ from mixtures.mixture import Mixture
 
 
 class Batch(NamedTuple):
-    """Rows, and what belongs to them: weights (n,), evidence {latent: (n, r)}, a mask of x's shape."""
+    """Rows x, and what belongs to them: weights (n,), evidence {latent: (n, r)}, a mask."""
 
     x: Any
     weights: Any = None

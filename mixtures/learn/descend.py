@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixtures.checks import name_rows
+from mixtures.checks import checked_evidence, name_rows
 from mixtures.learn.batches import Batch, Batches, as_batch
 from mixtures.learn.em import Step, check_pseudo_count, checked_weights
 from mixtures.mixture import Mixture
@@ -27,7 +27,7 @@ def descend(
     pseudo_count: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Iterator[Step]:
-    """Steps of a torch optimizer, without end, that minimise - (log-likelihood + log-prior) per row.
+    """Steps of a torch optimizer, without end, down - (log-likelihood + log-prior) per row.
 
     With `batch_size` the rows are gone through in a new random order again and again, one step per
     batch; without, a step sees all of them. weights, evidence and pseudo_count as in `em`. What
@@ -48,7 +48,8 @@ def descend(
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     total = float(row_weights.double().sum())
     size = len(data) if batch_size is None else min(batch_size, len(data))
-    whole = Batch(data, row_weights, evidence)
+    known = checked_evidence(model.coefficients, evidence, (len(data),))
+    whole = Batch(data, row_weights, known)
     cut = Batches(whole, size, size < len(data), generator)
     while True:
         for batch in cut:

@@ -75,7 +75,8 @@ class History:
         """
         from mixtures.plot import curves
 
-        series = {"log-likelihood": [step.log_likelihood for step in self.steps]}
+        series: dict[str, Sequence[float]] = {}
+        series["log-likelihood"] = [step.log_likelihood for step in self.steps]
         if any(step.log_prior for step in self.steps):
             series["with log-prior"] = [step.objective for step in self.steps]
         checked = [step.validation for step in self.steps if step.validation is not None]

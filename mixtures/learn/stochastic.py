@@ -13,8 +13,8 @@ from mixtures.learn.batches import Batch, as_batch
 from mixtures.learn.em import (
     Expectations,
     Step,
-    check_pseudo_count,
     check_frozen,
+    check_pseudo_count,
     checked_weights,
     expectations,
     log_prior,
@@ -130,7 +130,10 @@ def _mixed(model: Mixture, running: Running, new: Expectations, rate: float) -> 
     return Expectations(
         (1 - rate) * old.log_likelihood + rate * new.log_likelihood,
         [_between(a, b, rate) for a, b in pairs],
-        {name: _between(old.statistics[name], new.statistics[name], rate) for name in new.statistics},
+        {
+            name: _between(old.statistics[name], new.statistics[name], rate)
+            for name in new.statistics
+        },
     )
 
 

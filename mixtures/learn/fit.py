@@ -1,0 +1,140 @@
+"""Learning with everything around it: restarts, early stopping, progress, interruption."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mixtures.checks import checked_evidence
+from mixtures.learn.batches import Batch
+from mixtures.learn.em import check_frozen, check_pseudo_count, checked_weights
+from mixtures.learn.history import History
+from mixtures.learn.initial import initialise
+from mixtures.learn.methods import Method, Optimize, Task, started
+from mixtures.learn.progress import Display
+from mixtures.learn.run import Limits, Run
+from mixtures.learn.stochastic import Schedule
+from mixtures.mixture import Mixture
+from mixtures.tables import Table
+
+
+def fit(
+    model: Mixture,
+    x: Any,
+    *,
+    method: str = "em",
+    validation: Any = None,
+    restarts: int = 1,
+    tol: float = 1e-7,
+    max_iter: int = 1000,
+    patience: int = 10,
+    start: str = "data",
+    observed: Any = None,
+    weights: Any = None,
+    evidence: Mapping[Hashable, Tensor] | None = None,
+    pseudo_count: float = 0.0,
+    frozen: Sequence[Table] = (),
+    batch_size: int | None = None,
+    step: Schedule | None = None,
+    optimizer: Optimize | None = None,
+    history: History | None = None,
+    progress: bool = True,
+    generator: torch.Generator | None = None,
+) -> History:
+    """Learn a model from rows x and say how it went; the model is left with the best parameters.
+
+    method: "em"; "stochastic_em", an iteration being one walk over the rows in batches of
+    `batch_size` (500) with step sizes `step`; or "descend", an iteration being one walk with the
+    torch optimizer that `optimizer(parameters)` makes (Adam). x, observed, weights, evidence,
+    pseudo_count and frozen are those of `em`.
+
+    It ends after `max_iter` iterations; under em, once a step gains less than `tol` nats per row;
+    and once `patience` iterations in a row have not gained `tol` on the validation rows (without
+    validation: on the objective as batches met it). With validation rows the parameters that did
+    best on them are restored, otherwise the last are kept. Ctrl-C ends it, too, and keeps the best
+    so far (`history.interrupted`).
+
+    start: "data" begins from `initialise(model, x)`, "model" from the parameters as they are.
+    Each of the `restarts` begins anew from the data; the one with the best validation score, or
+    objective, wins. history: what an earlier fit of this model returned; this one goes on from
+    there, and its history contains that one's. progress: a bar, if standard error is a terminal.
+
+    Raises ValueError for bad options and rows of probability zero, and RuntimeError where a step of
+    em lowers its objective, which would be a bug of a family. Costs one E-step per iteration, one
+    upward pass over the validation rows if any, and twice the memory of the parameters.
+
+    >>> from mixtures import HMM, Mixture
+    >>> from mixtures.components import Bernoulli
+    >>> model = Mixture(HMM(3, 2, 2), Bernoulli(3, 2))
+    >>> history = fit(model, [[0, 1, 0], [1, 1, 0], [1, 1, 1]], restarts=3, max_iter=20)
+    >>> bool(history.best.log_likelihood <= 0)
+    True
+    """
+    limits = Limits(tol=tol, max_iter=max_iter, patience=patience)
+    _check(restarts, start, history)
+    check_pseudo_count(pseudo_count)
+    check_frozen(model, frozen)
+    data = model.encode(x, observed)
+    row_weights = checked_weights(weights, len(data), model)
+    known = checked_evidence(model.coefficients, evidence, (len(data),))
+    held_out = None if validation is None else model.encode(validation)
+    if held_out is not None and len(held_out) == 0:
+        raise ValueError("expected at least one validation row, got none")
+    rows = Batch(data, row_weights, known)
+    task = Task(model, rows, pseudo_count, tuple(frozen), held_out)
+
+    def begin(memory: Any) -> Method:
+        return started(method, task, memory, batch_size, step, optimizer, generator)
+
+    begin(None)  # refuses options before anything changes
+    run = Run(task, limits, time.perf_counter(), history)
+    with Display(max_iter, wanted=progress) as display:
+        if history is not None:
+            run.learn(begin(history.memory), display)
+            return run.history()
+        return _restarted(run, begin, restarts, start, generator, display)
+
+
+def _restarted(
+    run: Run,
+    begin: Callable[[Any], Method],
+    restarts: int,
+    start: str,
+    generator: torch.Generator | None,
+    display: Display,
+) -> History:
+    """Every restart in turn, and the best of them."""
+    for number in range(restarts):
+        if number or start == "data":
+            try:
+                _initialise(run.task, generator)
+            except KeyboardInterrupt:
+                if number == 0:
+                    raise
+                run.interrupted = True
+                break
+        run.learn(begin(None), display, f"{number + 1}/{restarts} " if restarts > 1 else "")
+        if run.interrupted:
+            break
+    return run.history()
+
+
+def _initialise(task: Task, generator: torch.Generator | None) -> None:
+    """Starting parameters from the data; frozen tables keep theirs."""
+    kept = [table.values.clone() for table in task.frozen]
+    initialise(task.model, task.rows.x, generator=generator)
+    for table, values in zip(task.frozen, kept, strict=True):
+        table.set(values)
+
+
+def _check(restarts: int, start: str, history: History | None) -> None:
+    if restarts < 1:
+        raise ValueError(f"restarts must be at least 1, got {restarts}")
+    if start not in ("data", "model"):
+        raise ValueError(f"start must be 'data' or 'model', got {start!r}")
+    if history is not None and restarts > 1:
+        raise ValueError(f"a history is gone on from once, got restarts={restarts}")
