@@ -49,6 +49,15 @@ def test_the_bound_on_the_divergence_holds(seed, states):
     assert W(found.model).sum() == pytest.approx(1)
 
 
+def test_the_bound_of_a_single_latent_is_what_it_tells_of_each_variable():
+    """One state: the sum over variables of I(x_j; z)."""
+    source = MODELS["TMM"]()
+    weights, total = source.weights[:, None], 0.0
+    for factor in source.factors:
+        total += float((weights * factor * (factor / (weights * factor).sum(0)).log()).sum())
+    assert reduce(source, states=1).bound == pytest.approx(total, abs=1e-12)
+
+
 @given(st.integers(0, 10**6), st.floats(0, 0.5))
 def test_an_error_is_never_exceeded(seed, error):
     found = reduce(random_ltm(seed), error=error)

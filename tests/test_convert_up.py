@@ -202,7 +202,9 @@ def test_states_that_are_never_reached_have_no_nodes():
 
 def test_a_convertible_model_is_returned_as_it_is():
     model = HMM(3, 2, 2)
-    assert convert(model, HMM) is model
+    assert convert(model, HMM) is convert(model, HMM, order=range(3)) is model
+    tree = LTM(Tree.balanced(8), 2, 2)
+    assert convert(tree, LTM, tree=Tree.balanced(8)) is tree
 
 
 def test_the_graph_of_converters_states_costs_and_formulas():

@@ -10,6 +10,7 @@ from typing import TypeVar, overload
 from mixtures import ConversionError, Mixture, SizeError
 from mixtures.coefficients import CoefficientTensor
 from mixtures.tree import Tree
+from mixtures.treetensor import TreeTensor
 from transforms import expand, induced, networks, ontotrees, selfsimilar, upward  # noqa: F401
 from transforms.fields import Floats
 from transforms.registry import COSTS, ZOO, Converter, Options, between, converter, converters
@@ -81,7 +82,7 @@ def convert(
         changed = convert(model.coefficients, target, budget=budget, tree=tree, order=order)
         return Mixture(changed, model.components)
     options = _checked(model, target, budget, tree, order)
-    if isinstance(model, target) and options.tree is None and options.order is None:
+    if isinstance(model, target) and _as_asked(model, options):
         return model
     search = _Search(model, options)
     for classes in _itineraries(type(model), target):
@@ -89,6 +90,16 @@ def convert(
         if found is not None:
             return found
     raise search.reason(target)
+
+
+def _as_asked(model: CoefficientTensor, options: Options) -> bool:
+    """Whether a model has the tree and the order asked for, if any was."""
+    if options.tree is None and options.order is None:
+        return True
+    if not isinstance(model, TreeTensor):
+        return False
+    tree, order = options.tree or model.tree, options.order or model.tree.leaves
+    return (tree, order) == (model.tree, model.tree.leaves)
 
 
 def _checked(
