@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
 import torch
+from flint import fmpz
 from torch import Tensor
 
 from transforms.attention_counts import half_degree
 from transforms.attention_weights import AttentionArchitecture, AttentionWeights
 from transforms.elimination import random_residues
 
-CHUNK = 2**19  # residues in one intermediate result
+CHUNK = 2**18  # residues in one intermediate result
+GRID_PRIMES = 13_561_907  # the number of primes between 2^28 and 2^29
 
 
 @dataclass(frozen=True)
@@ -54,35 +57,43 @@ class Points:
         f(left, t right) = sum_c t^(2c) f_c(left, right), at t^2 = 0, 1, 4, .., top^2.
         """
         left, right = self.weights.embedded(self.left), self.weights.embedded(self.right)
-        read = left[:, 0]
-        here = self.weights.product(left.mT, left)
-        there = self.weights.product(right.mT, right)
-        rows = max(1, CHUNK // (len(right) * here.shape[-1] ** 2))
+        d = left.shape[-1]
+        here = self.weights.product(left.mT, left).reshape(-1, d * d)
+        there = self.weights.product(right.mT, right).reshape(-1, d * d)
+        maps = self._maps()
+        rows = max(1, CHUNK // (len(right) * d * d))
         squares = [t**2 % self.prime for t in range(top + 1)]
         grids = torch.empty((top + 1, len(left), len(right)), dtype=torch.int64)
         for place, square in enumerate(squares):
-            scaled = (there * square).remainder(self.prime)
+            scaled = (there * square).remainder_(self.prime)
             for start in range(0, len(left), rows):
                 part = slice(start, start + rows)
-                grids[place, part] = self._values(read[part], here[part], scaled)
+                values = self._values(maps, left[part, 0], here[part], scaled)
+                grids[place, part] = values.reshape(-1, len(right))
         return degree_parts(grids, squares, self.prime)
 
-    def _values(self, read: Tensor, here: Tensor, there: Tensor) -> Tensor:
+    def _maps(self) -> list[Tensor]:
+        """F of every layer as a linear map of the entries of S; of the last layer only the row of
+        the coordinate that is read.
+        """
+        d = self.weights.outputs.shape[-2]
+        units = torch.eye(d * d, dtype=torch.int64).reshape(d * d, d, d)
+        maps = [self.weights.step(layer, units) for layer in range(len(self.weights.queries))]
+        maps[-1] = maps[-1][:, self.coordinate : self.coordinate + 1]
+        return [step.reshape(d * d, -1) for step in maps]
+
+    def _values(self, maps: list[Tensor], read: Tensor, here: Tensor, there: Tensor) -> Tensor:
         """f for every pair of a read token with S on its side and S on the other."""
-        weights, last = self.weights, len(self.weights.queries) - 1
-        step = weights.step(0, here).unsqueeze(1) + weights.step(0, there)
-        step = step.remainder_(self.prime)
-        x, second = read[:, None, :, None], here.unsqueeze(1) + there
-        second = second.remainder_(self.prime)
-        for layer in range(last + 1):
-            if layer > 0:
-                step = weights.step(layer, second)
-            if layer == last:
-                step = step[..., self.coordinate, :].unsqueeze(-2)
-            x = weights.product(step, x)
-            if layer < last:
-                second = weights.product(weights.product(step, second), step.mT)
-        return x[..., 0, 0]
+        product, p, d = self.weights.product, self.prime, read.shape[-1]
+        steps = product(here, maps[0])[:, None] + product(there, maps[0])
+        step = steps.remainder_(p).reshape(-1, steps.shape[-1] // d, d)
+        second = (here[:, None] + there).remainder_(p).reshape(-1, d, d)
+        x = read.repeat_interleave(len(there), 0)[:, :, None]
+        for following in maps[1:]:
+            x = product(step, x)
+            second = product(product(step, second), step.mT)
+            step = product(second.reshape(-1, d * d), following).reshape(len(x), -1, d)
+        return product(step, x)[:, 0, 0]
 
 
 def degree_parts(grids: Tensor, places: Sequence[int], p: int) -> Tensor:
@@ -106,6 +117,34 @@ def degree_parts(grids: Tensor, places: Sequence[int], p: int) -> Tensor:
 
 def work(plan: AttentionArchitecture) -> int:
     """Multiplications for one row and one column of a grid, over all degrees, roughly."""
-    heads = min(plan.heads * (3 * plan.head_size), 3 * plan.width**2)
-    layers = max(1, plan.depth - 1)
-    return (half_degree(plan.depth) + 1) * layers * plan.width**2 * (heads + 2 * plan.width)
+    square = plan.width**2
+    layer = square**2 + 2 * plan.width * square + square
+    return (half_degree(plan.depth) + 1) * (max(0, plan.depth - 1) * layer + 2 * square)
+
+
+def grid_prime(rng: numpy.random.Generator) -> int:
+    """A prime drawn uniformly from those between 2^28 and 2^29: 32 products add up in 63 bits.
+
+    >>> grid_prime(numpy.random.default_rng(0)).bit_length()
+    29
+    """
+    while True:
+        number = int(rng.integers(2**28, 2**29))
+        if fmpz(number).is_prime():
+            return number
+
+
+def miss_risk(ranks: Sequence[int], degree: int, height: float | None) -> float:
+    """The probability that a random grid misses a larger rank in one of the parts of f.
+
+    A larger regular minor of the coefficients does not vanish modulo the prime, unless the prime
+    divides it: by Hadamard at most (bits / 28) of the GRID_PRIMES primes do. height: bits of the
+    coefficients, None where weights are drawn too. The grid's minor is then a polynomial of that
+    `degree` times its size in what is drawn (Schwartz, Zippel).
+    """
+    risk = 0.0
+    for size in (rank + 1 for rank in ranks):
+        risk += size * degree / 2**28
+        if height is not None:
+            risk += size * (height + math.log2(size) / 2) / 28 / GRID_PRIMES
+    return min(1.0, risk)

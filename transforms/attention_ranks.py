@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from transforms.attention_counts import half_degree, narrow_bound, side_counts
-from transforms.attention_grid import Points, degree_parts, work
+from transforms.attention_grid import Points, degree_parts, grid_prime, miss_risk, work
 from transforms.attention_weights import AttentionArchitecture, AttentionWeights
-from transforms.elimination import dice, prime_risk, random_prime, rank_modulo
+from transforms.elimination import dice, rank_modulo
 from transforms.ranks import RISK, Rank
 
-BUDGET = 2**31  # multiplications of residues in one grid; about half a minute
-FIRST, GROWTH, SPARE = 40, 4, 5
+BUDGET = 2**32  # multiplications of residues in one grid; about half a minute
+FIRST, GROWTH, SPARE = 40, 3, 5
 NARROW_DEPTH = 7  # the deepest network whose narrow heads are counted
 ROUNDS = 3
 
@@ -51,7 +51,7 @@ class AttentionWitness:
     ranks: tuple[int, ...]
 
     def verify(self) -> bool:
-        """Whether the ranks come out again where every grid entry is evaluated by the definition.
+        """Whether the ranks come out again, every grid entry being evaluated by the definition.
 
         All tokens go through all layers, m^2 (C + 1) times: slow, and independent of the recursion.
         """
@@ -64,7 +64,8 @@ class AttentionWitness:
             outputs = self.weights.literal(torch.stack(pairs))[:, 0, self.coordinate]
             grids.append(outputs.reshape(len(self.left), len(right)))
         parts = degree_parts(torch.stack(grids), [scalar**2 for scalar in range(len(grids))], p)
-        return tuple(rank_modulo(part, p) for part in parts) == self.ranks
+        pairs = zip(parts, self.ranks, strict=True)
+        return all(rank_modulo(part, p) >= rank for part, rank in pairs)
 
 
 def separation_rank(
@@ -107,10 +108,10 @@ def separation_rank(
     rng, upper, risk = dice(generator), sum(bounds), 1.0
     best: _Found | None = None
     for _ in range(ROUNDS):
-        p = random_prime(rng)
+        p = grid_prime(rng)
         found = _search(network, p, bounds, sides, coordinate, budget, rng)
         best = found if best is None or found.total > best.total else best
-        risk *= _risk(network, best.witness.ranks)
+        risk *= miss_risk(best.witness.ranks, _degree(network), network.height)
         if best.total == upper or not found.settled or risk <= RISK:
             break
     assert best is not None
@@ -209,17 +210,19 @@ def _search(
     weights = network.weights_modulo(p, rng)
     size, most = min(FIRST, max(bounds)), max(bounds)
     points = Points.none(weights, coordinate)
-    ranks = [0] * len(bounds)
     while True:
         size = min(size, most, _affordable(plan, budget))
         points = points.extended(size, sides, plan.coordinates, rng)
-        ranks = [rank_modulo(part, p) for part in points.parts(half_degree(plan.depth))]
+        parts = points.parts(half_degree(plan.depth))
+        blocks = [part[:n, :n] for part, n in zip(parts, bounds, strict=True)]
+        ranks = [rank_modulo(block, p) for block in blocks]
         pairs = list(zip(ranks, bounds, strict=True))
         open_bounds = [bound for r, bound in pairs if r < bound and r > size - SPARE]
         if not open_bounds or size == min(most, _affordable(plan, budget)):
             witness = AttentionWitness(weights, points.left, points.right, coordinate, tuple(ranks))
             return _Found(witness, all(size >= bound for bound in open_bounds))
-        size = min(GROWTH * size, max(open_bounds))
+        goal = max(open_bounds)
+        size = goal if goal <= 2 * GROWTH * size else GROWTH * size
 
 
 def _affordable(plan: AttentionArchitecture, budget: int) -> int:
@@ -227,15 +230,11 @@ def _affordable(plan: AttentionArchitecture, budget: int) -> int:
     return max(1, int((budget / work(plan)) ** 0.5))
 
 
-def _risk(network: Attending, ranks: Sequence[int]) -> float:
-    """The probability that one more draw misses a larger rank in some part (Schwartz, Zippel)."""
-    depth, height = network.architecture.depth, network.height
-    degree = 3**depth + (0 if height is not None else 4 * half_degree(depth) + 3**depth)
-    risk = 0.0
-    for rank in ranks:
-        risk += (rank + 1) * degree / 2**30
-        risk += 0.0 if height is None else prime_risk(rank + 1, height)
-    return min(1.0, risk)
+def _degree(network: Attending) -> int:
+    """The degree of f in what is drawn: tokens, weights, and an embedding for each token."""
+    tokens = 3**network.architecture.depth
+    weights = 4 * half_degree(network.architecture.depth) + tokens
+    return tokens if network.height is not None else tokens + weights
 
 
 def _ranked(best: _Found, upper: int, risk: float) -> Rank:
