@@ -8,19 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mixtures import chains, engine, information, moments, restrict, rows
+from mixtures import chains, engine, moments, restrict, rows
 from mixtures.checks import as_leaves, checked_evidence, name_rows
 from mixtures.coefficients import CoefficientTensor, Explanation
 from mixtures.combination import Combination
 from mixtures.components import Components, Concatenated, Data
-from mixtures.information import Estimate
-from mixtures.semiring import Linear, Log, Max, Sample
+from mixtures.semiring import Log, Max, Sample
+from mixtures.summaries import Summaries
 from mixtures.terms import Terms
 
 Evidence = Mapping[Hashable, Tensor]
 
 
-class Mixture(nn.Module):
+class Mixture(nn.Module, Summaries):
     """f(x) = sum over i of W[i] prod_j f_{j,i_j}(x_j), W `coefficients`, f_{j,i} `components`.
 
     Rows x are (n, d, *event): floats with NaN for missing, integers or bool, arrays, tensors or
@@ -35,9 +35,6 @@ class Mixture(nn.Module):
     >>> model.log_prob([[0.5, float("nan"), 1.0]]).shape
     torch.Size([1])
     """
-
-    coefficients: CoefficientTensor
-    components: Components
 
     def __init__(self, coefficients: CoefficientTensor, components: Components) -> None:
         if not isinstance(coefficients, CoefficientTensor) or not isinstance(
@@ -63,16 +60,6 @@ class Mixture(nn.Module):
     def names(self) -> Sequence[str] | None:
         """What the columns are called, if anything."""
         return self.components.names
-
-    @property
-    def num_parameters(self) -> int:
-        """Free numbers in tables and components; ties count once."""
-        return self.coefficients.num_parameters + self.components.num_parameters
-
-    @property
-    def dimension(self) -> int:
-        """Identifiable numbers: the dimension of W and the free numbers of the components."""
-        return self.coefficients.dimension + self.components.num_parameters
 
     def extra_repr(self) -> str:
         """The line that torch prints of a module."""
@@ -191,21 +178,26 @@ class Mixture(nn.Module):
         *,
         how: str = "sample",
         observed: Any = None,
+        leaves: Tensor | None = None,
+        evidence: Evidence | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """The rows (n, d, *event) with missing entries filled in; observed entries stay as they
-        are.
+        """Rows (n, d, *event) with missing entries filled in; observed entries stay as they are.
 
-        how: "sample" draws them from their joint posterior, "mean" takes posterior means.
+        how: "sample" draws them from their joint posterior, "mean" takes posterior means. With
+        `leaves` in the place of x all entries are filled in.
         """
-        data = self.encode(x, observed)
-        if how == "sample":
-            chosen = self._choose(data, None, None, None, Sample(generator)).components
-            return self.components.complete(chosen, data, generator)
-        if how != "mean":
+        if how not in ("sample", "mean"):
             raise ValueError(f"how must be 'sample' or 'mean', got {how!r}")
+        data = None if leaves is not None and x is None else self.encode(x, observed)
+        if how == "sample":
+            chosen = self._choose(data, None, leaves, evidence, Sample(generator)).components
+            if data is None:
+                return self.components.sample(chosen, generator)
+            return self.components.complete(chosen, data, generator)
+        weights = self.posterior(data, leaves=leaves, evidence=evidence)
         with torch.no_grad():
-            return moments.fill(data, self.posterior(data), self.components)
+            return moments.fill(data, weights, self.components)
 
     # -- draws -----------------------------------------------------------------------------------
 
@@ -221,26 +213,37 @@ class Mixture(nn.Module):
         coefficients = restrict.marginal(self.coefficients, variables)
         return Mixture(coefficients, self.components.select(variables))
 
-    def condition(self, x: Any, observed: Any = None) -> Mixture:
-        """The mixture of the variables that are missing in the single row x (d, *event), given the
-        others.
+    def condition(
+        self, x: Any = None, observed: Any = None, *, leaves: Tensor | None = None
+    ) -> Mixture:
+        """The mixture of what is missing in the single row x (d, *event), given the rest.
 
+        With leaves (d, max k_j) in the place of x, variables whose leaves are all zero are missing.
         Raises ValueError where nothing is missing, or where the row has probability zero.
         """
-        data = rows.single(self.components, x, observed)
-        seen = data.any_observed
-        free = [] if seen is None else (~seen[:, 0]).nonzero().flatten().tolist()
-        if not free:
+        if leaves is None:
+            data = rows.single(self.components, x, observed)
+            rows.check_whole(data)
+            with torch.no_grad():
+                leaves = self.components.log_prob(data)[0]
+            seen = data.any_observed
+            missing = [] if seen is None else (~seen[:, 0]).nonzero().flatten().tolist()
+        else:
+            flat, batch = as_leaves(self.coefficients, leaves, Log())
+            if batch or x is not None:
+                raise ValueError("expected either one row x or leaves= of shape (d, max k)")
+            leaves = flat[0]
+            pairs = zip(leaves, self.coefficients.shape, strict=True)
+            missing = [j for j, (row, k) in enumerate(pairs) if not bool(row[:k].any())]
+        if not missing:
             raise ValueError(
                 "every variable is observed, so nothing is left; log_prob gives its value"
             )
-        rows.check_whole(data)
         with torch.no_grad():
-            leaves = self.components.log_prob(data)[0]
             if not bool(self.coefficients.contract(leaves) > -torch.inf):
                 raise ValueError("the row has probability zero: there is nothing to condition on")
-        coefficients = restrict.condition(self.coefficients, leaves, free)
-        return Mixture(coefficients, self.components.select(free))
+        coefficients = restrict.condition(self.coefficients, leaves, missing)
+        return Mixture(coefficients, self.components.select(missing))
 
     def of_length(self, variables: int) -> Mixture:
         """The mixture of `variables` variables with the same shared tables and components, as a
@@ -284,56 +287,10 @@ class Mixture(nn.Module):
         draws = longer.complete(data.rows(copies), generator=generator)[:, self.variables :]
         return draws.reshape(n, len(data), *draws.shape[1:])
 
-    # -- moments and information -----------------------------------------------------------------
-
-    def mean(self) -> Tensor:
-        """E[x], (d, *event)."""
-        return moments.mean(self.coefficients, self.components)
-
-    def covariance(self) -> Tensor:
-        """Cov(x), (d, d), or (d e, d e) for vectors of e entries."""
-        return moments.covariance(self.coefficients, self.components)
-
-    def expectation(self, functions: Mapping[int, Any]) -> Tensor:
-        """E[prod_j g_j(x_j)] for {variable: g_j}; variables without a function count as g = 1.
-
-        A function takes a tensor of values and returns one of the same shape; a tensor (k_j,) in
-        its place gives E[g_j | component] itself.
-        """
-        leaves = self.components.expectation(functions)
-        return self.coefficients.contract(leaves, Linear())
-
-    def entropy(
-        self, *, samples: int = 10_000, generator: torch.Generator | None = None
-    ) -> Estimate:
-        """- E[log f(x)]: exact where all rows can be listed, else Monte Carlo with a standard
-        error.
-        """
-        return information.entropy(self, samples, generator)
-
-    def kl(
-        self, other: Mixture, *, samples: int = 10_000, generator: torch.Generator | None = None
-    ) -> Estimate:
-        """E[log f(x) - log g(x)] under f: exact where all rows can be listed, else Monte Carlo."""
-        return information.kl(self, other, samples, generator)
-
-    def inner(self, other: Mixture) -> Tensor:
-        """The integral of f g, exactly, from the components' Gram matrices."""
-        gram = self.components.inner(other.components)
-        return information.inner(self.coefficients, other.coefficients, gram)
-
-    def aic(self, x: Any) -> float:
-        """2 dimension - 2 log-likelihood."""
-        data = self.encode(x)
-        return 2 * self.dimension - 2 * self.score(data) * len(data)
-
-    def bic(self, x: Any) -> float:
-        """dimension log n - 2 log-likelihood."""
-        data = self.encode(x)
-        size = torch.log(torch.tensor(float(len(data)), dtype=torch.float64))
-        return float(size) * self.dimension - 2 * self.score(data) * len(data)
-
     # -- for the library -------------------------------------------------------------------------
+
+    def _mixture(self) -> Mixture:
+        return self
 
     def sweep(
         self,

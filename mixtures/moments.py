@@ -30,13 +30,17 @@ def state_marginals(coefficients: CoefficientTensor) -> dict[Hashable, Tensor]:
         return {name: states[:, 0] for name, states in next(iter(sweep)).states.items()}
 
 
-def fill(data: Data, weights: Tensor, components: Components) -> Tensor:
+def fill(data: Data | None, weights: Tensor, components: Components) -> Tensor:
     """Rows (n, d, *event) with posterior means, weights (n, d, k), where entries are missing."""
-    in_part = data.observed is not None and data.observed.ndim > 2
-    means = components.mean_given(data) if in_part else components.mean().unsqueeze(2)
-    flat = means.reshape(*means.shape[:3], -1).expand(-1, -1, len(data), -1)
+    if data is not None and data.observed is not None and data.observed.ndim > 2:
+        means = components.mean_given(data)
+    else:
+        means = components.mean().unsqueeze(2)
+    flat = means.reshape(*means.shape[:3], -1).expand(-1, -1, len(weights), -1)
     expected = torch.einsum("ndk,dkne->nde", weights, flat)
-    expected = expected.reshape(len(data), components.variables, *components.event)
+    expected = expected.reshape(len(weights), components.variables, *components.event)
+    if data is None:
+        return expected
     values, seen = data.values.movedim(1, 0), data.observed
     if seen is None:
         return values

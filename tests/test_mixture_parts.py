@@ -238,3 +238,21 @@ def test_tables_cast_to_more_digits_sum_to_one_in_all_of_them():
         close(table.sum(-1), torch.ones(table.shape[:-1]), rtol=1e-15)
         close(table, before.double(), rtol=1e-6)
     assert model.marginal([0]).coefficients.is_normalised()
+
+
+def test_leaves_may_stand_in_for_rows_in_conditionals_and_completions():
+    g = torch.Generator().manual_seed(0)
+    mixture = Mixture(
+        HMM(3, 2, 2, generator=g, dtype=torch.float64),
+        Categorical(3, 2, 3, generator=g, dtype=torch.float64),
+    )
+    row = torch.tensor([0.0, torch.nan, 2.0], dtype=torch.float64)
+    leaves = mixture.components.log_prob(row[None]).detach()
+    by_row, by_leaves = mixture.condition(row), mixture.condition(leaves=leaves[0])
+    assert torch.equal(by_row.coefficients.dense(), by_leaves.coefficients.dense())
+    filled = mixture.complete(leaves=leaves, how="mean")
+    assert torch.allclose(filled[0, 1], mixture.complete(row[None], how="mean")[0, 1])
+    draws = mixture.complete(leaves=leaves.expand(4000, 3, 2), generator=g)
+    assert torch.allclose(draws.double().mean(0), filled[0], atol=0.06)
+    with pytest.raises(ValueError, match="either one row x or leaves="):
+        mixture.condition(row, leaves=leaves[0])
