@@ -1,4 +1,6 @@
-"""Claims of the literature as data: what is said, by whom, how it is tested, what would turn the verdict."""
+"""Claims of the literature as data: what is said, by whom, how it is tested, what would turn the
+verdict.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ class Verdict:
 class Claim:
     """A statement, its source, its status there, and a test that computes a verdict.
 
-    test(mutated) computes the claim; with mutated=True it does so with the fault that `mutation` names
-    built in, and its verdict must turn.
+    test(mutated) computes the claim; with mutated=True it does so with the fault that `mutation`
+    names built in, and its verdict must turn.
     """
 
     name: str
@@ -39,12 +41,12 @@ CLAIMS: list[Claim] = []
 
 
 def claim(
-    statement: str, source: str, status: Status, mutation: str
+    source: str, status: Status, mutation: str
 ) -> Callable[[Callable[[bool], Verdict]], Callable[[bool], Verdict]]:
-    """Enter a test into the catalogue under its function's name."""
+    """Enter a test into the catalogue: its name is the claim's, its docstring the statement."""
 
     def enter(test: Callable[[bool], Verdict]) -> Callable[[bool], Verdict]:
-        name = test.__name__.replace("_", "-")
+        name, statement = test.__name__.replace("_", "-"), " ".join((test.__doc__ or "").split())
         CLAIMS.append(Claim(name, statement, source, status, mutation, test))
         return test
 

@@ -23,7 +23,8 @@ def heat_map(W: Any, rows: Sequence[int], ax: Any = None) -> Any:
 
 
 def profile(ranks: Mapping[tuple[int, ...], Rank], ax: Any = None) -> Any:
-    """Ranks over cuts, on a log scale: points where bounds meet, bars from lower to upper where not.
+    """Ranks over cuts, on a log scale: points where bounds meet, bars from lower to upper where
+    not.
 
     ranks: what `rank_profile` returns. Returns the axes.
     """
@@ -43,8 +44,8 @@ def profile(ranks: Mapping[tuple[int, ...], Rank], ax: Any = None) -> Any:
 def sizes(table: Any, theory: Callable[[float], float] | None = None, ax: Any = None) -> Any:
     """Certified and constructed sizes against d on a log scale, theory as a curve behind them.
 
-    table: what `separation.compare` returns; theory: d -> size, default the column `predicted`. Returns the
-    axes.
+    table: what `separation.compare` returns; theory: d -> size, default the column `predicted`.
+    Returns the axes.
     """
     ax = _axes(ax)
     d = [int(value) for value in table.d]

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mixtures import HMM, LTM, SPN, TMM, Tree
-from mixtures.network import NetworkMaker
+from mixtures import HMM, LTM, TMM, Tree
 from mixtures.treetensor import TreeTensor
 from transforms.bounds import min_cut
 from transforms.generic import generic_rank
+from transforms.matchings import three_matchings
 from transforms.profiles import all_cuts
 from transforms.ranks import Rank, rank
 from transforms.separators import along
@@ -39,16 +39,18 @@ def compare(
     shared: bool = False,
     generator: torch.Generator | None = None,
 ) -> pandas.DataFrame:
-    """What a shallow class needs to hold the tensors of a deep one: a row for every number of variables.
+    """What a shallow class needs to hold the tensors of a deep one: a row for every number of
+    variables.
 
-    deep, shallow: classes or their names. ("TMM", "CP"), ("HMM", "TMM"), ("LTM", "TMM"): components of
-    a mixture of products; ("LTM", "HMM"): states of a chain in the order of the leaves; ("LTM", "levels"):
-    states of a balanced tree with one level less, down to one; ("SPN", "LTM"): states of any latent tree
-    for a mixture of three matchings; ("untied", "tied"): odd | even rank of the two.
+    deep, shallow: classes or their names. ("TMM", "CP"), ("HMM", "TMM"), ("LTM", "TMM"): components
+    of a mixture of products; ("LTM", "HMM"): states of a chain in the order of the leaves; ("LTM",
+    "levels"): states of a balanced tree with one level less, down to one; ("SPN", "LTM"): states of
+    any latent tree for a mixture of three matchings; ("untied", "tied"): odd | even rank of the
+    two.
 
-    `predicted` is the theory's value, `certified` a proven lower bound for almost all parameters, `constructed` the
-    size of something that exists (missing where nothing was built), `deep_size` the deep model's edges;
-    all Python integers. Needs pandas. Raises ValueError for other pairs.
+    `predicted` is the theory's value, `certified` a proven lower bound for almost all parameters,
+    `constructed` the size of something that exists (missing where nothing was built), `deep_size`
+    the deep model's edges; all Python integers. Needs pandas. Raises ValueError for other pairs.
 
     >>> table = compare("LTM", "TMM", [4, 8, 16])
     >>> [int(value) for value in table.certified]
@@ -61,19 +63,18 @@ def compare(
         raise ValueError(f"expected one of the pairs {sorted(PAIRS)}, got {key}")
     k = states if components is None else components
     rows = [row for d in sizes for row in PAIRS[key](d, states, k, shared, generator)]
-    filled = [
-        {"deep": key[0], "shallow": key[1], "r": states, "k": k, **row} for row in rows
-    ]
+    filled = [{"deep": key[0], "shallow": key[1], "r": states, "k": k, **row} for row in rows]
     for row in filled:
         row.setdefault("exact", row["certified"] == row["constructed"])
     return pandas.DataFrame(filled, columns=list(COLUMNS), dtype=object)
 
 
 def growth(table: Any, column: str = "certified") -> dict[str, float]:
-    """Least-squares fits of the logarithm of a column: exponents, and the errors they leave (in bits).
+    """Least-squares fits of the logarithm of a column: exponents, and the errors they leave (in
+    bits).
 
-    `per_variable`: size ~ 2^(a d) (exponential); `power`: size ~ d^a (polynomial). The fit with the smaller
-    error tells which growth it is; Python integers of any length are fine.
+    `per_variable`: size ~ 2^(a d) (exponential); `power`: size ~ d^a (polynomial). The fit with the
+    smaller error tells which growth it is; Python integers of any length are fine.
     """
     d = [float(value) for value in table.d]
     y = [math.log2(int(value)) for value in table[column]]
@@ -108,7 +109,7 @@ def prefix_rank(variables: int, q: int, states: int) -> int:
     return int(states ** min(signed_weight(q), signed_weight(variables - q)))
 
 
-# -- the pairs --------------------------------------------------------------------------------------
+# -- the pairs ------------------------------------------------------------------------------------
 
 
 def _to_products(build: Callable[..., TreeTensor], paths: Callable[[int], int]) -> Any:
@@ -141,7 +142,9 @@ def _tied_lower(deep: TreeTensor, found: Rank, generator: Any) -> Rank:
 
 
 def _to_chain(d: int, r: int, k: int, shared: bool, generator: Any) -> list[Row]:
-    """States of an HMM in the order of the leaves of a balanced tree: polynomial in d for fixed r."""
+    """States of an HMM in the order of the leaves of a balanced tree: polynomial in d for fixed
+    r.
+    """
     deep = TMM(d, k, r, arity=2, shared=shared)
     cuts = [min_cut(deep, range(q)) for q in range(1, d)]
     worst = max(range(1, d), key=lambda q: cuts[q - 1])
@@ -160,7 +163,9 @@ def _to_chain(d: int, r: int, k: int, shared: bool, generator: Any) -> list[Row]
 
 
 def _chain_states(deep: TreeTensor) -> int:
-    """The states of the HMM whose state is that of small separators of the tree, variable by variable."""
+    """The states of the HMM whose state is that of small separators of the tree, variable by
+    variable.
+    """
     states = {node: deep.states(node) for node in deep.tree.inner}
     steps = along(deep.tree, states, range(deep.variables))
     return max(math.prod(deep.states(node) for node in nodes) for nodes in steps)
@@ -172,11 +177,7 @@ def _to_levels(d: int, r: int, k: int, shared: bool, generator: Any) -> list[Row
     rows = []
     for level in range(1, int(math.log2(d))):
         blocks = alternate_blocks(d, 2 ** (level - 1))
-        found = (
-            generic_rank(deep, blocks, generator=generator)
-            if shared
-            else Rank(below := witness(deep, blocks).rank, min_cut(deep, blocks), "a witness", below)
-        )
+        found = _alternating(deep, blocks, shared, generator)
         rows.append(
             {
                 "d": d,
@@ -191,11 +192,21 @@ def _to_levels(d: int, r: int, k: int, shared: bool, generator: Any) -> list[Row
     return rows
 
 
+def _alternating(
+    deep: TreeTensor, rows: tuple[int, ...], shared: bool, generator: torch.Generator | None
+) -> Rank:
+    """A generic rank: by a witness, or where ties stand in its way by a minor."""
+    if shared:
+        return generic_rank(deep, rows, generator=generator)
+    found = witness(deep, rows)
+    return Rank(found.rank, min_cut(deep, rows), str(found), found)
+
+
 def _matchings(d: int, r: int, k: int, shared: bool, generator: Any) -> list[Row]:
     """States of any latent tree that holds a mixture of three matchings.
 
-    A tree has an edge with at least a third of the variables on either side, where its rank is at most the number of
-    states: the least rank over all such cuts is a lower bound.
+    A tree has an edge with at least a third of the variables on either side, where its rank is at
+    most the number of states: the least rank over all such cuts is a lower bound.
     """
     deep = three_matchings(d, k)
     cuts = [rows for rows in all_cuts(d) if math.ceil(d / 3) <= len(rows) <= d - math.ceil(d / 3)]
@@ -232,35 +243,6 @@ def _untied(d: int, r: int, k: int, shared: bool, generator: Any) -> list[Row]:
             "how": tied.how,
         }
     ]
-
-
-def three_matchings(d: int, k: int = 2, *, same: bool = False) -> SPN:
-    """A mixture of three products of pairs, along three perfect matchings of d variables (or the first).
-
-    A pair is equal with probability one half, otherwise independent: cheap as a network, cheap on no tree.
-    """
-    if d < 4 or d % 2:
-        raise ValueError(f"expected an even number of at least 4 variables, got {d}")
-    half = d // 2
-    pairings = [
-        [(2 * j, 2 * j + 1) for j in range(half)],
-        [(2 * j + 1, (2 * j + 2) % d) for j in range(half)],
-        [(j, j + half) for j in range(half)],
-    ]
-    pairings = pairings[:1] * 3 if same else pairings
-    maker = NetworkMaker()
-    inputs = [[maker.input(j, i) for i in range(k)] for j in range(d)]
-    loose = [maker.sum(inputs[j], [1 / k] * k) for j in range(d)]
-    products = []
-    for pairing in pairings:
-        pairs = []
-        for a, b in pairing:
-            equal = [maker.product([inputs[a][i], inputs[b][i]]) for i in range(k)]
-            free = maker.product([loose[a], loose[b]])
-            pairs.append(maker.sum([*equal, free], [0.5 / k] * k + [0.5]))
-        products.append(maker.product(pairs))
-    maker.sum(products, [0.25, 0.25, 0.5])
-    return SPN(maker.finish([k] * d), dtype=torch.float64)
 
 
 PAIRS: dict[tuple[str, str], Callable[[int, int, int, bool, Any], list[Row]]] = {
