@@ -320,10 +320,11 @@ def _variables(children: Mapping[Node, tuple[Node, ...]], parent: Mapping[Node, 
     leaves = {node for node in parent if node not in children}
     for leaf in leaves:
         if isinstance(leaf, bool) or not isinstance(leaf, int) or not 0 <= leaf < len(leaves):
-            missing = next(j for j in range(len(leaves)) if j not in leaves)
+            numbers = {other for other in leaves if type(other) is int}
+            missing = next(j for j in range(len(leaves)) if j not in numbers)
             raise StructureError(
-                f"leaf {leaf!r} is none of the variables 0..{len(leaves) - 1}, and variable {missing} "
-                f"is missing: the leaves of a tree are its variables"
+                f"leaf {leaf!r} is none of the variables 0..{len(leaves) - 1}, and variable "
+                f"{missing} is missing: the leaves of a tree are its variables"
             )
     return len(leaves)
 
