@@ -7,6 +7,7 @@ from mixtures.learn.fit import fit
 from mixtures.learn.history import History, Record
 from mixtures.learn.initial import initialise
 from mixtures.learn.stochastic import Running, stochastic_em
+from mixtures.learn.structure import chow_liu, chow_liu_model, hidden_chow_liu
 
 __all__ = [
     "Batch",
@@ -15,9 +16,12 @@ __all__ = [
     "Running",
     "Step",
     "batches",
+    "chow_liu",
+    "chow_liu_model",
     "descend",
     "em",
     "fit",
+    "hidden_chow_liu",
     "initialise",
     "stochastic_em",
 ]
