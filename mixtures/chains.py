@@ -49,6 +49,8 @@ def of_length(tensor: CoefficientTensor, variables: int) -> CoefficientTensor:
 @of_length.register
 def _(tensor: HMM, variables: int) -> CoefficientTensor:
     d = at_least_one(variables, "variables")
+    if tensor.tree != Tree.chain(tensor.variables):
+        raise ValueError("a chain in another order than its variables has one length only")
     emission = None if tensor.table(0) is None else _only(tensor, range(tensor.variables))
     moves = None
     if d > 1:
@@ -108,8 +110,9 @@ def filtered(tensor: CoefficientTensor, source: engine.Source) -> Tensor:
 def _turned(tensor: HMM, prior: Mapping[Hashable, Tensor]) -> LTM:
     """The chain hung from the latent of the last variable."""
     d = tensor.variables
-    children: dict[Hashable, list[Hashable]] = {d: [0]}
-    children.update({d + j: [j, d + j - 1] for j in range(1, d)})
+    leaf = [tensor.tree.children[d + j][0] for j in range(d)]  # in the order of the chain
+    children: dict[Hashable, list[Hashable]] = {d: [leaf[0]]}
+    children.update({d + j: [leaf[j], d + j - 1] for j in range(1, d)})
     tables: dict[Hashable, Tensor] = dict(enumerate(tensor.emission))
     tables[2 * d - 1] = prior[2 * d - 1][None]
     for j, transition in enumerate(tensor.transition):
