@@ -97,7 +97,7 @@ def test_the_model_is_the_markov_tree_of_greatest_likelihood():
     rows = x.numpy()
 
     def frequency(*columns):
-        values, inverse, count = np.unique(
+        _, inverse, count = np.unique(
             rows[:, columns], axis=0, return_inverse=True, return_counts=True
         )
         return np.log(count[inverse.ravel()] / len(rows))
@@ -160,9 +160,8 @@ def test_one_row_or_one_column_will_do(x):
 
 def test_every_container_gives_the_same_tree():
     x = symbols()
-    masked = np.ma.MaskedArray(
-        np.where(np.arange(4) == 3, 9, x.numpy()), np.arange(4) == [[3]] * 60
-    )
+    last = np.broadcast_to(np.arange(4) == 3, (60, 4))
+    masked = np.ma.MaskedArray(np.where(last, 9, x.numpy()), last)
     data = Data(x.mT.contiguous())
     expected = networkx.to_dict_of_dicts(chow_liu(x))
     for other in (x.numpy(), x.tolist(), x.double(), data, x.numpy().astype(np.uint8)):
