@@ -11,7 +11,6 @@ import torch
 from flint import fmpz
 from torch import Tensor
 
-from transforms.attention_counts import half_degree
 from transforms.attention_weights import AttentionArchitecture, AttentionWeights
 from transforms.elimination import random_residues
 
@@ -51,10 +50,11 @@ class Points:
         assert self.weights.prime is not None
         return self.weights.prime
 
-    def parts(self, top: int) -> Tensor:
-        """f = sum_c f_c by the degree 2c in the right side, on all pairs: (top + 1, m, m).
+    def parts(self, n: int) -> Tensor:
+        """f = sum_c f_c by the degree 2c in the right side, on all pairs: (n, m, m).
 
-        f(left, t right) = sum_c t^(2c) f_c(left, right), at t^2 = 0, 1, 4, .., top^2.
+        f(left, t right) = sum_c t^(2c) f_c(left, right), at t = 1, .., n, if there are n degrees;
+        n = 1 is f itself.
         """
         left, right = self.weights.embedded(self.left), self.weights.embedded(self.right)
         d = left.shape[-1]
@@ -62,8 +62,8 @@ class Points:
         there = self.weights.product(right.mT, right).reshape(-1, d * d)
         maps = self._maps()
         rows = max(1, CHUNK // (len(right) * d * d))
-        squares = [t**2 % self.prime for t in range(top + 1)]
-        grids = torch.empty((top + 1, len(left), len(right)), dtype=torch.int64)
+        squares = [t**2 % self.prime for t in range(1, n + 1)]
+        grids = torch.empty((n, len(left), len(right)), dtype=torch.int64)
         for place, square in enumerate(squares):
             scaled = (there * square).remainder_(self.prime)
             for start in range(0, len(left), rows):
@@ -115,11 +115,11 @@ def degree_parts(grids: Tensor, places: Sequence[int], p: int) -> Tensor:
     return torch.stack(table)
 
 
-def work(plan: AttentionArchitecture) -> int:
-    """Multiplications for one row and one column of a grid, over all degrees, roughly."""
+def work(plan: AttentionArchitecture, parts: int) -> int:
+    """Multiplications for one row and one column of a grid of that many parts, roughly."""
     square = plan.width**2
     layer = square**2 + 2 * plan.width * square + square
-    return (half_degree(plan.depth) + 1) * (max(0, plan.depth - 1) * layer + 2 * square)
+    return parts * (max(0, plan.depth - 1) * layer + 2 * square + 2 * parts)
 
 
 def grid_prime(rng: numpy.random.Generator) -> int:

@@ -94,7 +94,7 @@ def optimal_depth(parameters: float, law: Law = LAW) -> Estimate:
     parameters > 0.
 
     >>> print(optimal_depth(non_embedding_parameters(12, 768)))
-    23.03 (22.25 to 23.86)
+    23.04 (22.28 to 23.83)
     """
     _check(parameters=parameters)
     values = [_depth(parameters, a, b) for a, b in law.corners()]

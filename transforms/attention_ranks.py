@@ -18,8 +18,10 @@ from transforms.elimination import dice, rank_modulo
 from transforms.ranks import RISK, Rank
 
 BUDGET = 2**32  # multiplications of residues in one grid; about half a minute
+LARGEST = 2048  # rows of a grid that is eliminated
 FIRST, GROWTH, SPARE = 40, 3, 5
 NARROW_DEPTH = 7  # the deepest network whose narrow heads are counted
+SPLIT_DEPTH = 6  # the deepest network whose polynomial is split by degree
 ROUNDS = 3
 
 
@@ -41,7 +43,7 @@ class AttentionWitness:
 
     left: tokens of the side that is read, (m, a, coordinates), the read one first; right: tokens of
     the other side, (m, b, coordinates); ranks: those of the parts of degree 2c in the right side, c
-    = 0 .. C. They add up to the lower bound.
+    = 0 .. C, or of f itself, if it was not split. They add up to the lower bound.
     """
 
     weights: AttentionWeights = field(repr=False)
@@ -58,14 +60,15 @@ class AttentionWitness:
         p = self.weights.prime
         assert p is not None
         grids = []
-        for scalar in range(len(self.ranks)):
+        scalars = range(1, len(self.ranks) + 1)
+        for scalar in scalars:
             right = (self.right * scalar).remainder(p)
             pairs = [torch.cat(pair) for pair in itertools.product(self.left, right)]
             outputs = self.weights.literal(torch.stack(pairs))[:, 0, self.coordinate]
             grids.append(outputs.reshape(len(self.left), len(right)))
-        parts = degree_parts(torch.stack(grids), [scalar**2 for scalar in range(len(grids))], p)
-        pairs = zip(parts, self.ranks, strict=True)
-        return all(rank_modulo(part, p) >= rank for part, rank in pairs)
+        parts = degree_parts(torch.stack(grids), [scalar**2 for scalar in scalars], p)
+        found = [rank_modulo(part, p) for part in parts]
+        return all(r >= rank for r, rank in zip(found, self.ranks, strict=True))
 
 
 def separation_rank(
@@ -88,12 +91,12 @@ def separation_rank(
     all; if not given, so many that both sides have at least as many as tokens have independent
     coordinates (more never raise the rank).
 
-    f splits into parts by its degree in the side that is not read; their ranks add up. Lower bound:
+    f splits into parts by its degree in the side that is not read, whose ranks add up. Lower bound:
     the ranks of random grids of every part modulo a random prime, grown until they stop growing.
     Upper bound: `separation_bound`. They meet for heads of full width and, in every case computed
     so far, otherwise too or nearly; where they do not, `probable` is right but for a probability
-    `error`. Above `budget` multiplications a grid is not grown, and the rank may be anywhere
-    between the bounds. The witness is an `AttentionWitness`.
+    `error`. Above `budget` multiplications (or 2048 rows) a grid is not grown, and the rank may be
+    anywhere between the bounds. The witness is an `AttentionWitness`.
 
     Raises ValueError for a partition that is none, and positions and coordinates that do not exist.
 
@@ -106,6 +109,7 @@ def separation_rank(
         raise ValueError(f"expected a coordinate from 0 to {plan.width - 1}, got {coordinate}")
     bounds = _degree_bounds(plan, network.rank, *sides)
     rng, upper, risk = dice(generator), sum(bounds), 1.0
+    bounds = bounds if plan.depth <= SPLIT_DEPTH else [upper]
     best: _Found | None = None
     for _ in range(ROUNDS):
         p = grid_prime(rng)
@@ -208,26 +212,26 @@ def _search(
     """Grids modulo p, grown until every part has its bound or is well below the grid's size."""
     plan = network.architecture
     weights = network.weights_modulo(p, rng)
-    size, most = min(FIRST, max(bounds)), max(bounds)
+    size, most = FIRST, min(max(bounds), _affordable(plan, len(bounds), budget))
     points = Points.none(weights, coordinate)
     while True:
-        size = min(size, most, _affordable(plan, budget))
+        size = min(size, most)
         points = points.extended(size, sides, plan.coordinates, rng)
-        parts = points.parts(half_degree(plan.depth))
-        blocks = [part[:n, :n] for part, n in zip(parts, bounds, strict=True)]
+        parts, sizes = points.parts(len(bounds)), [min(size, bound) for bound in bounds]
+        blocks = [part[:n, :n] for part, n in zip(parts, sizes, strict=True)]
         ranks = [rank_modulo(block, p) for block in blocks]
         pairs = list(zip(ranks, bounds, strict=True))
         open_bounds = [bound for r, bound in pairs if r < bound and r > size - SPARE]
-        if not open_bounds or size == min(most, _affordable(plan, budget)):
+        if not open_bounds or size == most:
             witness = AttentionWitness(weights, points.left, points.right, coordinate, tuple(ranks))
             return _Found(witness, all(size >= bound for bound in open_bounds))
         goal = max(open_bounds)
         size = goal if goal <= 2 * GROWTH * size else GROWTH * size
 
 
-def _affordable(plan: AttentionArchitecture, budget: int) -> int:
+def _affordable(plan: AttentionArchitecture, parts: int, budget: int) -> int:
     """The largest grid within the budget, at least one row and column."""
-    return max(1, int((budget / work(plan)) ** 0.5))
+    return max(1, min(LARGEST, int((budget / work(plan, parts)) ** 0.5)))
 
 
 def _degree(network: Attending) -> int:
