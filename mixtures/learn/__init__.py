@@ -6,6 +6,7 @@ from mixtures.learn.em import Step, em
 from mixtures.learn.fit import fit
 from mixtures.learn.history import History, Record
 from mixtures.learn.initial import initialise
+from mixtures.learn.joining import latent_tree, log_det_distances, neighbour_joining
 from mixtures.learn.stochastic import Running, stochastic_em
 from mixtures.learn.structure import chow_liu, chow_liu_model, hidden_chow_liu
 
@@ -23,5 +24,8 @@ __all__ = [
     "fit",
     "hidden_chow_liu",
     "initialise",
+    "latent_tree",
+    "log_det_distances",
+    "neighbour_joining",
     "stochastic_em",
 ]

@@ -63,7 +63,7 @@ def chow_liu_model(
     check_pseudo_count(pseudo_count)
     symbols = Symbols.read(x, observed, weights, components)
     graph = _graph(symbols, pseudo_count)
-    tree = Tree.from_graph(graph, _centre(graph))
+    tree = Tree.from_graph(graph, centre(graph))
     d = symbols.variables
     dtype = torch.get_default_dtype() if dtype is None else dtype
     tables: dict[Node, Tensor] = {}
@@ -105,7 +105,7 @@ def hidden_chow_liu(
     check_pseudo_count(pseudo_count)
     symbols = Symbols.read(x, observed, weights, components)
     graph = _graph(symbols, pseudo_count)
-    tree = Tree.from_graph(graph, _centre(graph))
+    tree = Tree.from_graph(graph, centre(graph))
     d = symbols.variables
     each = dict.fromkeys(range(d), states) if isinstance(states, int) else states
     latents: dict[Node, int] = {d + j: r for j, r in each.items()}
@@ -136,7 +136,7 @@ def _spanning_tree(weights: NDArray[Any]) -> list[tuple[int, int]]:
     return edges
 
 
-def _centre(graph: networkx.Graph) -> int:
+def centre(graph: networkx.Graph) -> int:
     """A node from which the farthest one is as near as can be: the middle of a longest path."""
     end = list(networkx.single_source_shortest_path_length(graph, 0))[-1]
     other = list(networkx.single_source_shortest_path_length(graph, end))[-1]

@@ -147,6 +147,14 @@ def mutual_information(symbols: Symbols, pseudo_count: float = 0.0) -> Tensor:
     return ((found + found.mT) / 2).clamp(min=0)  # rounding may leave -1e-17
 
 
+def joint_tables(symbols: Symbols, pseudo_count: float = 0.0) -> Tensor:
+    """How often each two variables show each two symbols, (d, d, k, k), for one k of them all."""
+    pairs, k = count_pairs(symbols), symbols.sizes[0]
+    first = [pairs.total - pairs.alone.sum(0), *pairs.alone]
+    rows = [torch.stack([_cell(pairs, first, a, b) for b in range(k)], -1) for a in range(k)]
+    return torch.stack(rows, -2).clamp(min=0) + pseudo_count / k**2
+
+
 def _cell(pairs: Pairs, first: Sequence[Tensor], a: int, b: int) -> Tensor:
     """How often the one shows symbol a and the other b, (d, d)."""
     if a and b:
@@ -201,7 +209,7 @@ def _refuse(wrong: Tensor, values: Tensor, expected: str) -> None:
 def _weights(weights: Any, rows: int) -> Tensor | None:
     if weights is None:
         return None
-    weights = torch.as_tensor(weights, dtype=torch.float64)
+    weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
     if weights.shape != (rows,):
         raise ValueError(f"expected weights of shape ({rows},), got {tuple(weights.shape)}")
     if not bool(((weights >= 0) & weights.isfinite()).all()) or not bool(weights.sum() > 0):
