@@ -7,6 +7,7 @@ from mixtures.learn.fit import fit
 from mixtures.learn.history import History, Record
 from mixtures.learn.initial import initialise
 from mixtures.learn.joining import latent_tree, log_det_distances, neighbour_joining
+from mixtures.learn.networks import learn_spn
 from mixtures.learn.stochastic import Running, stochastic_em
 from mixtures.learn.structure import chow_liu, chow_liu_model, hidden_chow_liu
 
@@ -25,6 +26,7 @@ __all__ = [
     "hidden_chow_liu",
     "initialise",
     "latent_tree",
+    "learn_spn",
     "log_det_distances",
     "neighbour_joining",
     "stochastic_em",

@@ -64,6 +64,16 @@ class Symbols(NamedTuple):
         """How often the variable shows each of its symbols, (k,)."""
         return self._counted(self.codes[variable], variable, variable)
 
+    def part(self, variables: Tensor, rows: Tensor) -> Symbols:
+        """Some of the variables in some of the rows."""
+        seen, weights = self.observed, self.weights
+        return Symbols(
+            self.codes[variables][:, rows],
+            None if seen is None else seen[variables][:, rows],
+            tuple(self.sizes[j] for j in variables.tolist()),
+            None if weights is None else weights[rows],
+        )
+
     def _counted(self, places: Tensor, first: int, second: int) -> Tensor:
         weights = torch.ones(1).expand(len(places)) if self.weights is None else self.weights
         if self.observed is not None:
@@ -130,6 +140,19 @@ def mutual_information(symbols: Symbols, pseudo_count: float = 0.0) -> Tensor:
     pseudo_count: as if so many more rows had been seen, spread evenly over all joint symbols.
     Variables that were never observed together have 0.
     """
+    found, total = _information(symbols, pseudo_count)
+    found = torch.where(total > 0, found / total, 0)
+    return ((found + found.mT) / 2).clamp(min=0)  # rounding may leave -1e-17
+
+
+def g_statistics(symbols: Symbols) -> Tensor:
+    """2 n I(x_i; x_j), (d, d): chi-squared where the two variables are independent."""
+    found, _ = _information(symbols, 0.0)
+    return (found + found.mT).clamp(min=0)
+
+
+def _information(symbols: Symbols, pseudo_count: float) -> tuple[Tensor, Tensor]:
+    """n I(x_i; x_j) and n, the rows in which both were observed."""
     pairs = count_pairs(symbols)
     s = len(pairs.joint)
     sizes = torch.tensor(symbols.sizes, dtype=torch.float64)
@@ -143,8 +166,7 @@ def mutual_information(symbols: Symbols, pseudo_count: float = 0.0) -> Tensor:
             cell = _cell(pairs, first, a, b) + pseudo_count / (sizes[:, None] * sizes)
             inside = (a < sizes)[:, None] & (b < sizes)
             found = found + _entropy_terms(cell * inside)
-    found = torch.where(total > 0, found / total, 0)
-    return ((found + found.mT) / 2).clamp(min=0)  # rounding may leave -1e-17
+    return found, total
 
 
 def joint_tables(symbols: Symbols, pseudo_count: float = 0.0) -> Tensor:
