@@ -117,9 +117,9 @@ def degree_parts(grids: Tensor, places: Sequence[int], p: int) -> Tensor:
 
 def work(plan: AttentionArchitecture, parts: int) -> int:
     """Multiplications for one row and one column of a grid of that many parts, roughly."""
-    square = plan.width**2
-    layer = square**2 + 2 * plan.width * square + square
-    return parts * (max(0, plan.depth - 1) * layer + 2 * square + 2 * parts)
+    d, after = plan.width, plan.depth - 1  # of the last layer only one row is computed
+    layers = max(0, after - 1) * d**4 + after * (2 * d**3 + d**2) + d**3
+    return parts * (layers + 2 * d**2 + 2 * parts)
 
 
 def grid_prime(rng: numpy.random.Generator) -> int:

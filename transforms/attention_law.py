@@ -153,8 +153,9 @@ def gpt3_family(law: Law = LAW) -> pandas.DataFrame:
     whether the trained network is too deep. Shapes are quoted from Brown et al., 2020; optima from
     the law. Needs pandas.
 
-    >>> gpt3_family().set_index("name").too_deep["GPT-3 175B"]
-    np.True_
+    >>> table = gpt3_family()
+    >>> list(table.name[table.too_deep])
+    ['GPT-3 175B']
     """
     import pandas
 

@@ -242,10 +242,8 @@ def _degree(network: Attending) -> int:
 
 
 def _ranked(best: _Found, upper: int, risk: float) -> Rank:
-    how = (
-        f"grids of every degree modulo {best.witness.weights.prime}; "
-        "monomials that heads and tokens allow, counted"
-    )
+    grids = "a grid" if len(best.witness.ranks) == 1 else "grids of every degree"
+    how = f"{grids} modulo {best.witness.weights.prime}; monomials that heads and tokens allow"
     if best.total == upper:
         return Rank(upper, upper, how, best.witness, upper, 0.0)
     if not best.settled:
