@@ -11,10 +11,10 @@ from mixtures import HMM, HT, LTM, TMM, Tree
 from mixtures.tree import Node
 from transforms.bounds import min_cut
 from transforms.claims import Verdict, claim, decide
+from transforms.formulas import alternate_blocks, prefix_rank
 from transforms.generic import generic_rank
 from transforms.profiles import all_cuts
 from transforms.ranks import rank
-from transforms.separation import alternate_blocks, prefix_rank
 from transforms.witness import witness
 
 COHEN = "Cohen, Sharir, Shashua, COLT 2016"

@@ -7,9 +7,11 @@ import math
 
 import numpy
 import torch
+from torch import Tensor
 
 from mixtures import LTM, TMM, Tree
 from mixtures.dimension import dimension
+from mixtures.tree import Node
 from transforms.claims import Verdict, claim, decide
 from transforms.cp import cp_rank
 from transforms.koszul import koszul_bound
@@ -188,13 +190,13 @@ def states_of_any_tree(d: int, *, same: bool) -> int:
     "three independent densities",
 )
 def dependent_components(mutated: bool) -> Verdict:
-    """K = 3 densities over 2 symbols: the rank is that of 2 components (4, not 9)."""
+    """With k = 3 densities over 2 symbols: the rank is that of 2 components (4, not 9)."""
     g = _generator()
     spans = torch.rand((3, 3 if mutated else 2), dtype=torch.float64, generator=g)
     spans = spans / spans.sum(1, keepdim=True)
     W = LTM(Tree.balanced(4), 3, 3, dtype=torch.float64, generator=g)
     tree = Tree({**{4 + j: (j,) for j in range(4)}, 8: (4, 5), 9: (6, 7), 10: (8, 9)})
-    tables = dict.fromkeys(range(4), spans)
+    tables: dict[Node, Tensor | None] = dict.fromkeys(range(4), spans)
     tables |= {4 + j: W.table(j) for j in range(4)}
     tables |= {8: W.table(4), 9: W.table(5), 10: W.table(6)}
     found = rank(LTM.from_tables(tree, tables), [0, 2], generator=g).exact

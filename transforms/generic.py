@@ -17,6 +17,7 @@ from torch import Tensor
 from mixtures.coefficients import CoefficientTensor, pinned
 from mixtures.combination import Combination
 from mixtures.dimension import random_tables
+from mixtures.mixture import Mixture
 from mixtures.treetensor import TreeTensor
 from transforms.bounds import upper_bound
 from transforms.contraction import Contraction
@@ -116,6 +117,11 @@ def architecture(W: Any) -> Architecture:
 @architecture.register
 def _(W: Architecture) -> Architecture:
     return W
+
+
+@architecture.register
+def _(W: Mixture) -> Architecture:
+    return architecture(W.coefficients)
 
 
 @architecture.register

@@ -13,7 +13,6 @@ from mixtures.errors import SizeError
 from transforms.cuts import checked_rows, sides
 from transforms.elimination import HIGH
 from transforms.exact import Subject, grid
-from transforms.ranks import unfolded
 from transforms.subjects import subject
 
 BUDGET = 2**22  # entries of a matrix that is written out
@@ -32,10 +31,13 @@ class Matricization:
     True
     """
 
-    def __init__(self, exact: Subject, rows: Sequence[int]) -> None:
+    def __init__(
+        self, exact: Subject, rows: Sequence[int], columns: Sequence[int] | None = None
+    ) -> None:
         self.exact = exact
         self.rows = checked_rows(exact.shape, rows)
-        self.columns = tuple(j for j in range(len(exact.shape)) if j not in set(self.rows))
+        others = [j for j in range(len(exact.shape)) if j not in set(self.rows)]
+        self.columns = tuple(others if columns is None else columns)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,7 +47,7 @@ class Matricization:
     @property
     def T(self) -> Matricization:
         """Rows and columns exchanged."""
-        return Matricization(self.exact, self.columns)
+        return Matricization(self.exact, self.columns, self.rows)
 
     def dense(self, budget: int = BUDGET) -> numpy.ndarray:
         """All entries in float64; SizeError beyond `budget` entries."""
@@ -55,7 +57,8 @@ class Matricization:
                 f"the matrix would have {height * width:.4g} entries, more than the budget of "
                 f"{budget}; .probe() multiplies it by product vectors"
             )
-        return unfolded(self.exact.dense(), self.rows)
+        whole = self.exact.dense().transpose([*self.rows, *self.columns])
+        return whole.reshape(height, width)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
         return self.dense().astype(dtype or numpy.float64)

@@ -34,7 +34,7 @@ class Minor:
         """Rows (or columns) as product vectors (size, d, max k), ones on the other side."""
         held = numpy.asarray(self.rows if of_rows else self.columns)
         if held.ndim == 3:
-            return held
+            return held.astype(numpy.int64)
         most = max(shape)
         one_hot = (held[..., None] == numpy.arange(most)).astype(numpy.int64)
         one_hot[held < 0] = 1

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import torch
+from flint import fmpz
 from tensorly.cp_tensor import CPTensor
 from tensorly.tt_tensor import TTTensor
 from tensorly.tucker_tensor import TuckerTensor
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from mixtures.coefficients import CoefficientTensor, Dense
 from mixtures.combination import Combination
+from mixtures.mixture import Mixture
 from mixtures.semiring import Modular
 from mixtures.treetensor import TreeTensor
 from transforms import circuits
@@ -163,9 +165,9 @@ class ArraySubject(Subject):
 
     def _places(self, variables: Sequence[int], chosen: Sequence[int]) -> numpy.ndarray:
         places = numpy.full((len(chosen), len(self.shape)), -1)
-        sizes = [self.shape[j] for j in variables]
+        sizes, which = [self.shape[j] for j in variables], numpy.asarray(chosen, dtype=numpy.intp)
         if sizes:
-            places[:, list(variables)] = numpy.array(numpy.unravel_index(chosen, sizes)).T
+            places[:, list(variables)] = numpy.array(numpy.unravel_index(which, sizes)).T
         return places
 
     @cached_property
@@ -228,6 +230,11 @@ def _(W: Tensor) -> Subject:
 
 
 @subject.register
+def _(W: Mixture) -> Subject:
+    return subject(W.coefficients)
+
+
+@subject.register
 def _(W: CoefficientTensor) -> Subject:
     return CircuitSubject(W)
 
@@ -263,10 +270,17 @@ def _(W: TuckerTensor) -> Subject:
 
 
 def verify_minor(W: Any, minor: Minor) -> bool:
-    """Whether a minor of a tensor is regular modulo its prime: evaluated entry by entry, then
-    eliminated.
+    """Whether a minor of a tensor is regular modulo its prime, which proves rank >= its size.
+
+    The modulus is tested for primality, rows and columns for using different variables, and the
+    minor is evaluated entry by entry (models: by their own circuit) and eliminated.
     """
+    if minor.size == 0:
+        return True
     exact = subject(W)
-    left = torch.as_tensor(minor.vectors(exact.shape, True), dtype=torch.int64)
-    right = torch.as_tensor(minor.vectors(exact.shape, False), dtype=torch.int64)
-    return rank_modulo(grid(exact, left, right, minor.prime), minor.prime) == minor.size
+    left, right = minor.vectors(exact.shape, True), minor.vectors(exact.shape, False)
+    overlap = (left != 1).any((0, 2)) & (right != 1).any((0, 2))
+    if overlap.any() or not fmpz(minor.prime).is_prime():
+        return False
+    values = grid(exact, torch.as_tensor(left), torch.as_tensor(right), minor.prime)
+    return rank_modulo(values, minor.prime) == minor.size
