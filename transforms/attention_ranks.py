@@ -93,8 +93,10 @@ def separation_rank(
 
     f splits into parts by its degree in the side that is not read, whose ranks add up. Lower bound:
     the ranks of random grids of every part modulo a random prime, grown until they stop growing.
-    Upper bound: `separation_bound`. They meet for heads of full width and, in every case computed
-    so far, otherwise too or nearly; where they do not, `probable` is right but for a probability
+    Upper bound: `separation_bound`. In every case computed so far they met where both sides had as
+    many tokens as tokens have coordinates, narrow heads or not; a read token alone on its side can
+    fall short (width 3, depth 2, one head: 39 of 41). Where they do not meet and the grids stopped
+    growing, `probable` is right but for a probability
     `error`. Above `budget` multiplications (or 2048 rows) a grid is not grown, and the rank may be
     anywhere between the bounds. The witness is an `AttentionWitness`.
 
