@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
 from transforms import claims_cuts, claims_sizes
 from transforms.claims import CLAIMS, Claim, Verdict
@@ -64,8 +65,8 @@ def _listing(chosen: Sequence[Claim]) -> Table:
 
 def _verdicts(chosen: Sequence[Claim], mutate: bool, console: Console) -> tuple[Table, int]:
     """The table, and the number of verdicts that are not what they should be."""
-    titles = ["claim", "statement", "source", "status", "verdict", "at sizes", "found", "seconds"]
-    table = Table(*titles, *(["mutation", "verdict then"] if mutate else []))
+    titles = ["claim", "statement", "verdict", *(["mutation and verdict then"] if mutate else [])]
+    table = Table(*(Column(title, overflow="fold") for title in titles), show_lines=True)
     wrong = 0
     with console.status("testing the claims") as status:
         for claim in chosen:
@@ -74,11 +75,11 @@ def _verdicts(chosen: Sequence[Claim], mutate: bool, console: Console) -> tuple[
             verdict = run(claim)
             wrong += verdict.kind == "refuted"
             seconds = f"{time.perf_counter() - start:.1f}"
-            cells = [claim.name, claim.statement, claim.source, claim.status]
-            cells += [verdict.kind, verdict.sizes, verdict.found, seconds]
+            cells = [f"{claim.name}\n({claim.status})", f"{claim.statement}\n[{claim.source}]"]
+            cells += [f"{verdict.kind} at {verdict.sizes}: {verdict.found} ({seconds} s)"]
             if mutate:
                 turned = run(claim, mutated=True)
                 wrong += turned.kind == verdict.kind
-                cells += [claim.mutation, f"{turned.kind}: {turned.found}"]
-            table.add_row(*cells)
+                cells += [f"{claim.mutation}: {turned.kind}, {turned.found}"]
+            table.add_row(*map(escape, cells))
     return table, wrong
