@@ -11,6 +11,7 @@ from transforms.bounds import min_cut
 from transforms.claims_cuts import strict_model
 from transforms.generic import architecture, generic_rank
 from transforms.ranks import rank
+from transforms.subjects import verify_minor
 
 from test_ranks_truth import cuts, flow_cut, generator
 
@@ -51,11 +52,15 @@ def test_with_unequal_sizes_bounds_hold_or_the_value_is_right(tree, seed):
         mine, almost = rank(W, rows, generator=g), generic_rank(W, rows, generator=g)
         assert mine.exact is not None
         assert almost.lower <= mine.exact == almost.probable <= almost.upper
+        assert verify_minor(W, mine.witness)
+        assert almost.witness.verify(W)
 
 
 def test_a_generic_rank_strictly_below_the_cheapest_cut_is_not_called_exact():
     W = strict_model()
-    assert rank(W, (0, 1)).exact == 7
+    mine = rank(W, (0, 1))
+    assert mine.exact == mine.witness.size == 7
+    assert verify_minor(W, mine.witness)
     found = generic_rank(W, (0, 1))
     assert (found.lower, found.upper, found.exact, found.probable) == (7, 8, None, 7)
     assert 0 < found.error < 1e-9

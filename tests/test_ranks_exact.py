@@ -18,6 +18,7 @@ from transforms.minors import Minor
 from transforms.ranks import Rank, numerical_rank, rank, spectrum
 from transforms.subjects import subject, verify_minor
 
+import oracle
 from test_ranks_truth import cuts, exact_tensor, generator, rank_of, unfolded
 
 
@@ -72,6 +73,19 @@ def test_integers_of_a_model_are_its_exact_entries(name):
     whole = subject(W).integers()
     assert (whole == exact_tensor(W) * scale).all()
     assert max(whole.reshape(-1)) <= 2**height
+
+
+def test_integers_of_a_network_are_its_exact_entries_at_uneven_depths():
+    a = inputs(3, 2)
+    deep = 0.375 * a[0][0] * a[1][1] + 0.625 * a[0][1] * a[1][0]
+    deeper = 0.1 * deep + 0.9 * a[0][0] * a[1][0]
+    S = SPN(0.3 * deeper * a[2][0] + 0.7 * a[0][1] * a[1][1] * a[2][1], dtype=torch.float64)
+    graph = S.to_networkx()
+    for _, _, data in graph.edges(data=True):
+        data["weight"] = Fraction(data.get("weight", 1))
+    scale, height = subject(S).scaling()
+    assert (subject(S).integers() == oracle.spn_tensor(graph, S.shape) * scale).all()
+    assert scale <= 2**height
 
 
 def test_the_rank_of_an_spn_a_combination_and_a_dense_tensor_is_exact():
@@ -139,6 +153,20 @@ def test_the_zero_tensor_has_rank_zero():
     assert verify_minor(np.zeros((2, 3, 2), dtype=int), found.witness)
     large = tensorly.cp_tensor.CPTensor((np.zeros(2), [np.ones((3, 2))] * 12))
     assert rank(large, range(6)).exact == 0
+
+
+def test_terms_that_cancel_and_rows_that_agree_are_seen():
+    v = np.arange(1, 4).reshape(3, 1)
+    nothing = tensorly.cp_tensor.CPTensor((np.array([1, -1]), [np.hstack([v, v])] * 4))
+    assert rank(nothing, [0, 1]).exact == 0
+    g = generator()
+    factor = torch.rand((4, 2), dtype=torch.float64, generator=g)
+    factor = factor / factor.sum(1, keepdim=True)
+    weights = torch.full((4,), 0.25, dtype=torch.float64)
+    W = TMM.from_factors(weights, [factor.clone() for _ in range(4)])  # equal, but not tied
+    found = rank(W, [0, 1])
+    assert (found.exact, found.witness.size) == (3, 3)
+    assert verify_minor(W, found.witness)
 
 
 def test_within_eps_counts_singular_values_above_eps():

@@ -5,6 +5,7 @@ import math
 import resource
 import time
 
+import networkx
 import numpy as np
 import pytest
 import torch
@@ -49,6 +50,34 @@ def test_the_matricization_of_a_witness_has_the_rank_it_says(seed):
         dense = LTM.from_tables(tree, tables).matricize(rows).numpy()
         assert np.linalg.matrix_rank(dense) == found.rank <= min_cut(W, rows)
         assert found.verify(W)
+
+
+def best_packing(W, rows):
+    """The largest product, over disjoint paths, of the least number of states on each."""
+    graph = W.tree.to_networkx().to_undirected()
+    pairs = itertools.product(rows, set(range(W.variables)) - set(rows))
+    ways = [networkx.shortest_path(graph, *pair) for pair in pairs]
+
+    def best(n, taken):
+        if n == len(ways):
+            return 1
+        without = best(n + 1, taken)
+        if taken & set(ways[n]):
+            return without
+        value = min(W.states(v) for v in ways[n])
+        return max(without, value * best(n + 1, taken | set(ways[n])))
+
+    return best(0, frozenset())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_witness_is_at_least_the_best_packing_of_unequal_paths(seed):
+    g = generator(seed)
+    tree = Tree.random(6, arity=3, generator=g)
+    states = {v: int(torch.randint(2, 6, (), generator=g)) for v in tree.inner}
+    W = LTM(tree, [int(torch.randint(2, 6, (), generator=g)) for _ in range(6)], states)
+    for rows in itertools.combinations(range(6), 3):
+        assert witness(W, rows).rank >= best_packing(W, rows)
 
 
 @pytest.mark.parametrize(

@@ -277,6 +277,8 @@ def test_the_dimension_of_a_cp_model_is_that_of_its_cone_less_one(d, k, r):
         (Dense(torch.full((2, 3), 1 / 6)), 5),
         (LTM(Tree.star(6), 2, 1), 6),
         (TMM(4, 2, 1, shared=True), 1),
+        (TMM(3, 2, 3, shared=True), 3),  # symmetric tensors of two symbols
+        (TMM(5, 2, 2, shared=True), 3),
     ],
 )
 def test_dimensions_of_the_theory(W, expected):
