@@ -75,9 +75,7 @@ def _folded(matrix: Matrix) -> Pair | None:
     upper = matrix[height - half :, height - half :]  # both signs plus
     across = matrix[:half, height - half :][::-1]  # one sign minus: row i stands for -row
     difference = across - upper
-    if (difference < 0).any() or (
-        height % 2 and ((difference[0] != 0).any() or (difference[:, 0] != 0).any())
-    ):
+    if (difference < 0).any():
         return None
     near, far = factorise(upper), factorise(difference)
     sign = numpy.arange(height) >= height - half
