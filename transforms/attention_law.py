@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
+from transforms.optional import needed
+
 if TYPE_CHECKING:
     import pandas
 
@@ -157,8 +159,7 @@ def gpt3_family(law: Law = LAW) -> pandas.DataFrame:
     >>> list(table.name[table.too_deep])
     ['GPT-3 175B']
     """
-    import pandas
-
+    pandas = needed("pandas", "a table of models")
     return pandas.DataFrame([_row(shape, law) for shape in GPT3])
 
 

@@ -14,6 +14,7 @@ from transforms.bounds import min_cut
 from transforms.formulas import alternate_blocks
 from transforms.generic import generic_rank
 from transforms.matchings import three_matchings
+from transforms.optional import needed
 from transforms.profiles import all_cuts
 from transforms.ranks import Rank, rank
 from transforms.separators import along
@@ -57,8 +58,7 @@ def compare(
     >>> [int(value) for value in table.certified]
     [4, 16, 256]
     """
-    import pandas
-
+    pandas = needed("pandas", "a table of sizes")
     key = (_name(deep), _name(shallow))
     if key not in PAIRS:
         raise ValueError(f"expected one of the pairs {sorted(PAIRS)}, got {key}")
