@@ -78,7 +78,7 @@ def run(folder: Path, iterations: int, seed: int) -> None:
     guesses = complete(fitted, train, test, hidden.reshape(-1))
     console.print(errors(guesses, test, hidden.reshape(-1)))
     files = draw(folder, fitted, guesses, test, hidden.reshape(-1), images.size, generator)
-    console.print(f"pictures in {folder.resolve()}: {', '.join(files)}")
+    console.print(f"pictures in {folder.resolve()}: {', '.join(files)}", soft_wrap=True)
     console.print(f"{time.perf_counter() - started:.0f} s in all")
 
 
