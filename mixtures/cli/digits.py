@@ -93,7 +93,12 @@ def fit(
 ) -> Fitted:
     """EM from seeded components, with a pseudo-count on every table."""
     components = Categorical(
-        tensor.variables, tensor.shape[0], GREY_LEVELS, generator=generator, dtype=torch.float32
+        tensor.variables,
+        tensor.shape[0],
+        GREY_LEVELS,
+        pseudo_count=0.1,
+        generator=generator,
+        dtype=torch.float32,
     )
     model = Mixture(tensor, components)
     data = model.encode(train)
