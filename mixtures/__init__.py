@@ -5,6 +5,7 @@ from mixtures.combination import Combination
 from mixtures.errors import ConversionError, SizeError, StructureError
 from mixtures.hmm import HMM
 from mixtures.ht import HT, Diagonal
+from mixtures.io import load, save
 from mixtures.ltm import LTM
 from mixtures.mixture import Mixture
 from mixtures.polynomial import inputs
@@ -38,5 +39,7 @@ __all__ = [
     "Table",
     "Tree",
     "inputs",
+    "load",
     "pinned",
+    "save",
 ]

@@ -16,6 +16,7 @@ from typing_extensions import final
 from mixtures import engine, sizes
 from mixtures.checks import as_index, as_leaves, checked_evidence, finals_kept, name_rows
 from mixtures.circuit import Circuit
+from mixtures.configured import Configured
 from mixtures.errors import SizeError
 from mixtures.residues import residues
 from mixtures.semiring import Linear, Log, Max, Modular, Prior, Sample, Semiring
@@ -33,7 +34,7 @@ class Explanation(NamedTuple):
     log_weight: Tensor
 
 
-class CoefficientTensor(nn.Module, ABC):
+class CoefficientTensor(nn.Module, Configured, ABC):
     """A non-negative tensor W of shape (k_1, .., k_d) that sums to one, held as a circuit with
     tables.
 
@@ -349,6 +350,13 @@ class Dense(CoefficientTensor):
 
     def _dense(self) -> Tensor:
         return self.arrays[0].reshape(self.shape).clone()
+
+    def _config(self) -> dict[str, Any]:
+        return {"shape": list(self.shape)}
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], tables: Sequence[Table]) -> Dense:
+        return cls(tables[0].values.reshape(config["shape"]))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy
 import torch
@@ -81,6 +81,22 @@ class Combination(CoefficientTensor):
             if self.side_by_side:
                 starts = [start + k for start, k in zip(starts, part.shape, strict=True)]
         return total
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "parts": [part.config() for part in self.each()],
+            "tables": self._numbers,  # of each part
+            "side_by_side": self.side_by_side,
+        }
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], tables: Sequence[Table]) -> Combination:
+        parts = [
+            CoefficientTensor.from_config(part, [tables[number] for number in numbers])  # type: ignore[type-abstract]
+            for part, numbers in zip(config["parts"], config["tables"], strict=True)
+        ]
+        weights = tables[0].values.reshape(-1)
+        return cls(weights, parts, side_by_side=config["side_by_side"])
 
 
 def _join(

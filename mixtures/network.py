@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,6 +106,15 @@ class Network:
         padded with the ring's zero (sums) or one (products).
         """
         return _Compiler(self).result()
+
+    def config(self) -> dict[str, Any]:
+        """Every field, ready to be written down."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Network:
+        """The network that a `config()` describes; whoever uses it checks it."""
+        return cls(**{each.name: config[each.name] for each in fields(cls)})
 
     def to_networkx(self, weights: NDArray[Any] | None = None) -> networkx.DiGraph:
         """A graph with node attributes kind, variable, component and edge attribute weight (of

@@ -114,6 +114,14 @@ class SPN(CoefficientTensor):
     def _dense(self) -> Tensor:
         return dense.of_circuit(self.circuit, self.arrays, self._like)
 
+    def _config(self) -> dict[str, Any]:
+        return {"network": self.network.config(), "dtype": str(self.dtype).removeprefix("torch.")}
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], tables: Sequence[Table]) -> SPN:
+        del tables  # the network has the weights it was made with
+        return cls(Network.from_config(config["network"]), dtype=getattr(torch, config["dtype"]))
+
 
 def _expression(root: Any) -> Expression:
     if not isinstance(root, Expression):

@@ -65,6 +65,11 @@ class Table(nn.Module):
         return self._values
 
     @property
+    def absent(self) -> Tensor | None:
+        """Which entries only fill up rows of unequal length, bool; None if none do."""
+        return self._absent
+
+    @property
     def log_values(self) -> Tensor:
         """log softmax of the logits along the last axis, differentiable in the logits."""
         logits: Tensor = self.logits

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -84,6 +84,31 @@ class TreeTensor(CoefficientTensor):
     def _dense(self) -> Tensor:
         tables = {node: self.table(node) for node in self.tree.nodes}
         return dense.of_tree(self.tree, tables, self._sizes, self.joint, self.shape)
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "children": [[node, list(below)] for node, below in self.tree.children.items()],
+            "sizes": [[node, *size] for node, size in self._sizes.items()],
+            "places": [[node, *place] for node, place in self._places.items()],
+            "joint": [node for node in self.tree.inner if node in self.joint],
+        }
+
+    @classmethod
+    def _from_config(cls, config: dict[str, Any], tables: Sequence[Table]) -> Self:
+        tree = Tree(dict(config["children"]))
+        sizes = {node: (rows, columns) for node, rows, columns in config["sizes"]}
+        places = {node: (stack, slot) for node, stack, slot in config["places"]}
+
+        def values(members: Sequence[Hashable], size: tuple[int, int]) -> Tensor:
+            del size
+            places = cast("Sequence[tuple[int, int]]", members)
+            return torch.stack([tables[stack].values[slot] for stack, slot in places])
+
+        model = cls.__new__(cls)
+        TreeTensor.__init__(model, tree, sizes, places, values, set(config["joint"]))
+        if model._places != places:
+            raise ValueError("the tables are not in the order in which the tree uses them")
+        return model
 
 
 def drawn(

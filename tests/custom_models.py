@@ -52,6 +52,10 @@ class AgreeOrNot(CoefficientTensor):
             for shape in ((d, r, k), (1, 1, k + r))
         ]
         super().__init__(builder.build(int(root[0, 0])), tables)
+        self.sizes = {"variables": d, "components": k, "states": r}
+
+    def _config(self):
+        return self.sizes
 
     def _dense(self) -> Tensor:
         factors, weights = self.arrays[0], self.arrays[1].reshape(-1)

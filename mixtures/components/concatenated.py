@@ -202,10 +202,12 @@ class Concatenated(Components):
         return {
             "family": type(self).__name__,
             "parts": [part.config() for part in self._each()],
+            "owners": self._owners(),  # parts that are one object stay one
             "names": None if self.names is None else list(self.names),
         }
 
     @classmethod
     def _from_config(cls, config: dict[str, Any]) -> Concatenated:
         parts = [Components.from_config(part) for part in config["parts"]]
+        parts = [parts[owner] for owner in config["owners"]]
         return cls(parts, names=config["names"])

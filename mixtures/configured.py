@@ -1,0 +1,74 @@
+"""What a coefficient tensor is besides the numbers in its tables, in a form that JSON can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, TypeVar
+
+from torch import nn
+
+from mixtures.tables import Table
+
+Self = TypeVar("Self", bound="Configured")
+
+
+class Configured:
+    """A model that can be written down and built again: the structure here, the numbers in tables.
+
+    A class of one's own needs one hook, `_config`, which returns the arguments of its constructor;
+    values may be numbers, strings, lists, tuples, dictionaries with strings as keys, and arrays.
+    """
+
+    known: ClassVar[dict[str, type[Configured]]] = {}
+    tables: nn.ModuleList
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        known = cls.known.get(cls.__name__)
+        if known is not None and known.__module__ != cls.__module__ and _ours(known):
+            raise TypeError(f"a model named {cls.__name__} exists already in {known.__module__}")
+        cls.known[cls.__name__] = cls
+
+    def config(self) -> dict[str, Any]:
+        """Everything but the tables; `from_config` builds the model again from both.
+
+        Raises ValueError for a class that does not say what it is.
+        """
+        return {"class": type(self).__name__, **self._config()}
+
+    @classmethod
+    def from_config(cls: type[Self], config: dict[str, Any], tables: Sequence[Table]) -> Self:
+        """The model a `config()` describes, with these very tables.
+
+        Raises ValueError where the class is not known, or where the tables are not its tables.
+        """
+        name = config["class"]
+        found = cls.known.get(name)
+        if found is None or not issubclass(found, cls):
+            raise ValueError(
+                f"there is no model class {name!r}: import the module that defines it first"
+            )
+        rest = {key: value for key, value in config.items() if key != "class"}
+        model = found._from_config(rest, tables)
+        expected = [tuple(table.logits.shape) for table in model.tables]  # type: ignore[union-attr, arg-type]
+        got = [tuple(table.logits.shape) for table in tables]
+        if expected != got:
+            raise ValueError(f"a {name} of this structure has tables {expected}, got {got}")
+        model.tables = nn.ModuleList(tables)
+        return model
+
+    def _config(self) -> dict[str, Any]:
+        raise ValueError(
+            f"{type(self).__name__} cannot be written down: give the class a method _config that "
+            f"returns the arguments of its constructor"
+        )
+
+    @classmethod
+    def _from_config(cls: type[Self], config: dict[str, Any], tables: Sequence[Table]) -> Self:
+        """Built from the structure; `from_config` puts the tables in afterwards."""
+        some = tables[0].logits
+        return cls(**config, dtype=some.dtype, device=some.device)  # type: ignore[call-arg]
+
+
+def _ours(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] == "mixtures"
