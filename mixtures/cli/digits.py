@@ -184,20 +184,9 @@ def draw(
     samples = {row.name: row.model.sample(count, generator=generator).numpy() for row in fitted}
     sheets = {
         "learning.png": curve,
-        "samples.png": sheet(samples, size, count),
-        "completions.png": sheet(rows, size, count),
+        "samples.png": plot.sheet(samples, size),
+        "completions.png": plot.sheet(rows, size),
     }
     for name, ax in sheets.items():
         ax.figure.savefig(folder / name, dpi=120)
     return list(sheets)
-
-
-def sheet(rows: dict[str, Any], size: tuple[int, int], columns: int) -> Any:
-    """One line of images per name."""
-    from mixtures import plot
-
-    ax = plot.axes(1.5 + 0.55 * columns, 0.6 * len(rows) + 0.2)
-    plot.images(numpy.concatenate(list(rows.values())), size, columns=columns, ax=ax)
-    for line, name in enumerate(rows):
-        ax.text(-1, line * (size[0] + 1) + size[0] / 2, name, ha="right", va="center", fontsize=8)
-    return ax

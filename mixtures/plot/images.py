@@ -1,13 +1,14 @@
-"""Pictures; matplotlib is imported only here, and only when something is drawn."""
+"""Rows of pixels as images: data, samples, completions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy
 
 from mixtures.errors import SizeError
+from mixtures.plot.axes import axes
 
 MOST_IMAGES = 10_000
 
@@ -15,7 +16,7 @@ MOST_IMAGES = 10_000
 def images(rows: Any, size: tuple[int, int], *, columns: int = 10, ax: Any = None) -> Any:
     """Rows of pixels (n, height * width) as a grid of images; returns the axes.
 
-    Raises ValueError where the rows are no images of that size.
+    NaN stays blank. Raises ValueError where the rows are no images of that size.
     """
     pixels = numpy.asarray(rows, dtype=float)
     height, width = size
@@ -34,23 +35,20 @@ def images(rows: Any, size: tuple[int, int], *, columns: int = 10, ax: Any = Non
     return ax
 
 
-def curves(series: dict[str, Sequence[float]], *, xlabel: str, ylabel: str, ax: Any = None) -> Any:
-    """One line per name, over the number of its entries; returns the axes."""
-    ax = axes() if ax is None else ax
-    for name, values in series.items():
-        ax.plot(range(1, len(values) + 1), values, label=name)
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
-    ax.legend()
+def sheet(lines: Mapping[str, Any], size: tuple[int, int], *, ax: Any = None) -> Any:
+    """One line of images per name, as many in each: {name: (columns, height * width)}.
+
+    Originals, what was seen of them and completions, say. Returns the axes; raises ValueError where
+    lines differ in length.
+    """
+    counts = {name: len(rows) for name, rows in lines.items()}
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"expected as many images in every line, got {counts}")
+    columns = next(iter(counts.values()))
+    if ax is None:
+        ax = axes(1.5 + 0.55 * columns, 0.6 * len(lines) + 0.2)
+    pixels = numpy.concatenate([numpy.asarray(rows, dtype=float) for rows in lines.values()])
+    images(pixels, size, columns=columns, ax=ax)
+    for line, name in enumerate(lines):
+        ax.text(-1, line * (size[0] + 1) + size[0] / 2, name, ha="right", va="center", fontsize=8)
     return ax
-
-
-def axes(width: float = 6.0, height: float = 4.0) -> Any:
-    """New axes to draw on."""
-    try:
-        from matplotlib import pyplot
-    except ImportError:
-        raise ImportError(
-            "pictures need matplotlib: pip install 'homogeneous-mixtures[plot]'"
-        ) from None
-    return pyplot.figure(figsize=(width, height), layout="constrained").add_subplot()
