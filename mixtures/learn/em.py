@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from mixtures.components import Data
+from mixtures.learn.parallel import Group, Ranks
 from mixtures.mixture import Mixture
 from mixtures.tables import Table
+
+ALONE = Ranks(None)
 
 
 class Step(NamedTuple):
@@ -34,6 +37,7 @@ def em(
     evidence: Mapping[Hashable, Tensor] | None = None,
     pseudo_count: float = 0.0,
     frozen: Sequence[Table] = (),
+    group: Group | Ranks | None = None,
 ) -> Iterator[Step]:
     """Full-batch EM, one step at a time, without end: each `next` is one E-step and one M-step.
 
@@ -41,21 +45,27 @@ def em(
     known. pseudo_count: Dirichlet(1 + pseudo_count) prior on every row of every table (structural
     zeros stay zero); `frozen` tables keep their values. Log-likelihood + log-prior never falls.
     Rows of probability zero raise ValueError. Memory for values does not grow with the number of
-    rows.
+    rows. group: the processes that learn together (`mixtures.learn.parallel`), each from its rows.
 
     >>> from mixtures import TMM, Mixture
     >>> from mixtures.components import Bernoulli
     >>> model = Mixture(TMM(2, 2, 2, emission=False), Bernoulli(2, 2))
     >>> step = next(em(model, [[0, 1], [1, 1]]))
     """
-    data = model.encode(x, observed)
-    row_weights = checked_weights(weights, len(data), model)
-    check_pseudo_count(pseudo_count)
-    check_frozen(model, frozen)
-    total = float(row_weights.double().sum())
+    ranks = Ranks.of(group, model.coefficients.device)
+    with ranks.together():
+        data = model.encode(x, observed)
+        row_weights = checked_weights(weights, len(data), model, ranks)
+        check_pseudo_count(pseudo_count)
+        check_frozen(model, frozen)
+    begin(ranks, model, pseudo_count, frozen)
+    total = ranks.total(float(row_weights.double().sum()))
+    if total == 0:
+        raise ValueError("expected rows with weight on at least one rank, got none")
     while True:
-        expected = expectations(model, data, row_weights, evidence)
-        prior = log_prior(model, pseudo_count)
+        with ranks.together():
+            expected = expectations(model, data, row_weights, evidence)
+        expected, prior = over_ranks(ranks, expected, log_prior(model, pseudo_count))
         maximise(model, expected, pseudo_count, frozen)
         yield Step(expected.log_likelihood / total, prior / total)
 
@@ -80,6 +90,9 @@ def expectations(
         for array in model.coefficients.arrays
     ]
     statistics: dict[str, Tensor] = {}
+    if len(data) == 0:  # of a rank without rows
+        shape = (model.components.variables, model.components.largest, 0)
+        statistics = model.components.statistics(data, row_weights.new_zeros(shape))
     total = 0.0
     for chunk in model.sweep(data, row_weights=row_weights, counts=counts, evidence=evidence):
         rows = slice(chunk.start, chunk.stop)
@@ -88,6 +101,29 @@ def expectations(
             statistics[name] = statistics[name] + value if name in statistics else value
         total += float((row_weights[rows].double() * chunk.log_value.double()).sum())
     return Expectations(total, counts, statistics)
+
+
+def begin(ranks: Ranks, model: Mixture, options: Any, frozen: Sequence[Table]) -> None:
+    """All ranks begin with one model and the same options."""
+    kept = {id(table) for table in frozen}
+    places = [n for n, table in enumerate(model.coefficients.tables) if id(table) in kept]
+    ranks.same("pseudo_count and other options", options)
+    ranks.same("frozen tables", places)
+    ranks.broadcast(model)
+
+
+def over_ranks(ranks: Ranks, mine: Expectations, prior: float) -> tuple[Expectations, float]:
+    """The sums of all ranks' expectations, and the log-prior as rank 0 sees it."""
+    if ranks.group is None:
+        return mine, prior
+    names = sorted(mine.statistics)
+    numbers = [mine.log_likelihood, prior if ranks.rank == 0 else 0.0]
+    first = torch.tensor(numbers, dtype=torch.float64, device=ranks.device)
+    parts = [first, *mine.counts, *(mine.statistics[name] for name in names)]
+    head, *sums = ranks.sum(parts)
+    counts, statistics = sums[: len(mine.counts)], sums[len(mine.counts) :]
+    found = Expectations(float(head[0]), counts, dict(zip(names, statistics, strict=True)))
+    return found, float(head[1])
 
 
 def maximise(
@@ -124,18 +160,19 @@ def check_frozen(model: Mixture, frozen: Sequence[Table]) -> None:
         raise ValueError("frozen must be some of model.coefficients.tables, got something else")
 
 
-def checked_weights(weights: Any, rows: int, model: Mixture) -> Tensor:
+def checked_weights(weights: Any, rows: int, model: Mixture, ranks: Ranks = ALONE) -> Tensor:
     """Row weights (n,), ones by default; ValueError unless finite, non-negative and not all
-    zero.
+    zero. Of several ranks some may have no rows, or none with weight.
     """
-    like = model.coefficients
-    if rows == 0:
+    like, alone = model.coefficients, ranks.group is None
+    if rows == 0 and alone:
         raise ValueError("expected at least one row to learn from, got none")
     if weights is None:
         return torch.ones(rows, dtype=like.dtype, device=like.device)
     weights = torch.as_tensor(weights, dtype=like.dtype, device=like.device)
     if weights.shape != (rows,):
         raise ValueError(f"expected weights of shape ({rows},), got {tuple(weights.shape)}")
-    if not bool(((weights >= 0) & weights.isfinite()).all()) or not bool(weights.sum() > 0):
+    valid = bool(((weights >= 0) & weights.isfinite()).all())
+    if not valid or (alone and not bool(weights.sum() > 0)):
         raise ValueError("weights must be finite, non-negative and not all zero")
     return weights

@@ -15,6 +15,7 @@ from mixtures.learn.em import check_frozen, check_pseudo_count, checked_weights
 from mixtures.learn.history import History
 from mixtures.learn.initial import initialise
 from mixtures.learn.methods import Method, Optimize, Task, started
+from mixtures.learn.parallel import Group, Ranks
 from mixtures.learn.progress import Display
 from mixtures.learn.run import Limits, Run
 from mixtures.learn.stochastic import Schedule
@@ -44,6 +45,7 @@ def fit(
     history: History | None = None,
     progress: bool = True,
     generator: torch.Generator | None = None,
+    group: Group | None = None,
 ) -> History:
     """Learn a model from rows x and say how it went; the model is left with the best parameters.
 
@@ -63,6 +65,11 @@ def fit(
     objective, wins. history: what an earlier fit of this model returned; this one goes on from
     there, and its history contains that one's. progress: a bar, if standard error is a terminal.
 
+    group: the processes that learn together by em or stochastic_em, each from its own rows and
+    validation rows, of any number (`mixtures.learn.parallel`). All of them begin where the first
+    with rows does, take the same decisions and end with the same model; Ctrl-C on one of them ends
+    it on all.
+
     Raises ValueError for bad options and rows of probability zero, and RuntimeError where a step of
     em lowers its objective, which would be a bug of a family. Costs one E-step per iteration, one
     upward pass over the validation rows if any, and twice the memory of the parameters.
@@ -78,21 +85,25 @@ def fit(
     _check(restarts, start, history)
     check_pseudo_count(pseudo_count)
     check_frozen(model, frozen)
-    data = model.encode(x, observed)
-    row_weights = checked_weights(weights, len(data), model)
-    known = checked_evidence(model.coefficients, evidence, (len(data),))
-    held_out = None if validation is None else model.encode(validation)
-    if held_out is not None and len(held_out) == 0:
-        raise ValueError("expected at least one validation row, got none")
+    ranks = Ranks(group, model.coefficients.device)
+    with ranks.together():
+        data = model.encode(x, observed)
+        row_weights = checked_weights(weights, len(data), model, ranks)
+        known = checked_evidence(model.coefficients, evidence, (len(data),))
+        held_out = None if validation is None else model.encode(validation)
+        if held_out is not None and len(held_out) == 0:
+            raise ValueError("expected at least one validation row, got none")
     rows = Batch(data, row_weights, known)
-    task = Task(model, rows, pseudo_count, tuple(frozen), held_out)
+    task = Task(model, rows, pseudo_count, tuple(frozen), held_out, ranks)
+    ranks.same("options of fit", (method, restarts, limits, start, held_out is None, batch_size))
 
     def begin(memory: Any) -> Method:
         return started(method, task, memory, batch_size, step, optimizer, generator)
 
     begin(None)  # refuses options before anything changes
     run = Run(task, limits, time.perf_counter(), history)
-    with Display(max_iter, wanted=progress) as display:
+    wanted = progress and ranks.rank == 0
+    with ranks.deferring_interrupts(), Display(max_iter, wanted=wanted) as display:
         if history is not None:
             run.learn(begin(history.memory), display)
             return run.history()
@@ -126,9 +137,13 @@ def _restarted(
 def _initialise(task: Task, generator: torch.Generator | None) -> None:
     """Starting parameters from the data; frozen tables keep theirs."""
     kept = [table.values.clone() for table in task.frozen]
-    initialise(task.model, task.rows.x, generator=generator)
+    source = task.ranks.first(len(task.rows.x) > 0)
+    with task.ranks.together():
+        if task.ranks.rank == source:
+            initialise(task.model, task.rows.x, generator=generator)
     for table, values in zip(task.frozen, kept, strict=True):
         table.set(values)
+    task.ranks.broadcast(task.model, source)
 
 
 def _check(restarts: int, start: str, history: History | None) -> None:

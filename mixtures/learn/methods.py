@@ -6,6 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any, cast
 
@@ -15,7 +16,8 @@ from torch import nn
 from mixtures.components import Data
 from mixtures.learn.batches import Batch, Batches
 from mixtures.learn.descend import descend
-from mixtures.learn.em import Step, em, log_prior
+from mixtures.learn.em import ALONE, Step, em, log_prior
+from mixtures.learn.parallel import Ranks
 from mixtures.learn.stochastic import Running, Schedule, decreasing, stochastic_em
 from mixtures.mixture import Mixture
 from mixtures.tables import Table
@@ -39,24 +41,31 @@ class Task:
     pseudo_count: float
     frozen: tuple[Table, ...]
     validation: Data | None
+    ranks: Ranks = ALONE
 
-    @property
+    @cached_property
     def total(self) -> float:
-        """The sum of the row weights."""
-        return float(self.rows.weights.double().sum())
+        """The sum of the row weights, over all ranks."""
+        return self.ranks.total(float(self.rows.weights.double().sum()))
 
     def measure(self) -> Step:
         """Log-likelihood and log-prior per row of the model as it is: one upward pass."""
-        with torch.no_grad():
-            logs = self.model.log_prob(self.rows.x, evidence=self.rows.evidence).double()
         weights = self.rows.weights.double()
-        likelihood = (weights * logs.where(weights > 0, 0)).sum() / weights.sum()
+        with self.ranks.together(), torch.no_grad():
+            logs = self.model.log_prob(self.rows.x, evidence=self.rows.evidence).double()
+            mine = (weights * logs.where(weights > 0, 0)).sum()
+        (likelihood,) = self.ranks.sum([mine])
         prior = log_prior(self.model, self.pseudo_count)
-        return Step(float(likelihood), prior / self.total)
+        return Step(float(likelihood) / self.total, prior / self.total)
 
     def validate(self) -> float | None:
-        """The mean log-likelihood of the validation rows."""
-        return None if self.validation is None else self.model.score(self.validation)
+        """The mean log-likelihood of the validation rows, over all ranks."""
+        if self.validation is None:
+            return None
+        with self.ranks.together(), torch.no_grad():
+            logs = self.model.log_prob(self.validation).double()
+        likelihood, count = self.ranks.sum([logs.sum(), torch.ones_like(logs).sum()])
+        return float(likelihood / count)
 
 
 class Method(ABC):
@@ -87,6 +96,7 @@ class FullBatch(Method):
             evidence=rows.evidence,
             pseudo_count=task.pseudo_count,
             frozen=task.frozen,
+            group=task.ranks,
         )
 
     def advance(self) -> Step:
@@ -110,7 +120,7 @@ class Stochastic(Method):
         self.task = task
         self.running = Running() if memory is None else copy.copy(memory)
         self.step = decreasing if step is None else step
-        size = min(BATCH if batch_size is None else batch_size, len(task.rows.x))
+        size = min(BATCH if batch_size is None else batch_size, max(1, len(task.rows.x)))
         self.batches = Batches(task.rows, size, size < len(task.rows.x), generator)
 
     def advance(self) -> Step:
@@ -122,6 +132,7 @@ class Stochastic(Method):
             total=self.task.total,
             frozen=self.task.frozen,
             running=self.running,
+            group=self.task.ranks,
         )
         return mean(steps)
 
@@ -196,6 +207,8 @@ def started(
             raise ValueError(f"method {method!r} takes no {name}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    if method == "descend" and task.ranks.group is not None:
+        raise ValueError("method 'descend' takes no group; 'em' and 'stochastic_em' do")
     if method == "em":
         return FullBatch(task)
     if method == "stochastic_em":

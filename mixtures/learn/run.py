@@ -12,6 +12,7 @@ from torch import Tensor
 from mixtures.learn.em import Step
 from mixtures.learn.history import History, Record
 from mixtures.learn.methods import Method, Task
+from mixtures.learn.parallel import RankError
 from mixtures.learn.progress import Display
 
 
@@ -100,7 +101,18 @@ class Run:
                 if self.winner is None:
                     raise
                 return
+        except RankError:
+            self._restore(course)
+            raise
         self._finish(course, converged)
+
+    def _restore(self, course: Course) -> None:
+        """The best parameters so far, where nothing can be measured any more."""
+        found, best = self.winner, course.best
+        if found is not None and (best is None or course.best_score <= _score(found.best)):
+            self.task.model.load_state_dict(self.parameters)
+        elif best is not None:
+            self.task.model.load_state_dict(best.parameters)
 
     def _course(self) -> Course:
         """Empty, or the earlier records up to the parameters that were kept."""

@@ -11,15 +11,19 @@ from torch import Tensor
 
 from mixtures.learn.batches import Batch, as_batch
 from mixtures.learn.em import (
+    ALONE,
     Expectations,
     Step,
+    begin,
     check_frozen,
     check_pseudo_count,
     checked_weights,
     expectations,
     log_prior,
     maximise,
+    over_ranks,
 )
+from mixtures.learn.parallel import Group, Ranks
 from mixtures.mixture import Mixture
 from mixtures.tables import Table
 
@@ -53,6 +57,7 @@ def stochastic_em(
     epochs: int = 1,
     frozen: Sequence[Table] = (),
     running: Running | None = None,
+    group: Group | Ranks | None = None,
 ) -> Iterator[Step]:
     """EM batch by batch, for data that do not fit in memory: one E-step and one M-step for each.
 
@@ -68,7 +73,9 @@ def stochastic_em(
     for, against which pseudo-counts weigh; default: those met so far, in the first of the epochs.
     running: what to go on from. Yields log-likelihood per row of the batch and log-prior per row of
     `total`, of the parameters the step began with. With a rate of 1 and all rows in one batch it
-    is em. Costs one E-step per batch, and a few numbers per parameter.
+    is em. group: the processes that learn together (`mixtures.learn.parallel`): a step takes the
+    next batch of every rank as one, and an epoch ends when no rank has any left. Costs one E-step
+    per batch, and a few numbers per parameter.
 
     Source: Cappe and Moulines, On-line expectation-maximization for latent data models, 2009.
 
@@ -79,23 +86,23 @@ def stochastic_em(
     >>> len(list(stochastic_em(model, batches([[0, 1], [1, 1], [0, 0]], 2), epochs=3)))
     6
     """
-    check_pseudo_count(pseudo_count)
-    check_frozen(model, frozen)
-    if total is not None and not 0 < total < torch.inf:
-        raise ValueError(f"total must be positive and finite, got {total}")
-    if epochs < 0:
-        raise ValueError(f"epochs must be at least 0, got {epochs}")
-    running = Running() if running is None else running
+    ranks = Ranks.of(group, model.coefficients.device)
+    with ranks.together():
+        check_pseudo_count(pseudo_count)
+        check_frozen(model, frozen)
+        if total is not None and not 0 < total < torch.inf:
+            raise ValueError(f"total must be positive and finite, got {total}")
+        if epochs < 0:
+            raise ValueError(f"epochs must be at least 0, got {epochs}")
+        running = Running() if running is None else running
+    begin(ranks, model, (pseudo_count, total, epochs, running.batches), frozen)
     first = running.batches == 0
     for epoch in range(epochs):
         empty = True
-        for given in batches:
+        for weight, expected, prior in _epoch(model, batches, pseudo_count, ranks):
             empty = False
-            batch = as_batch(given, model)
-            weight, expected = _expectations_per_row(model, batch)
             rows = running.rows + weight * (first and epoch == 0)
             size = rows if total is None else total
-            prior = log_prior(model, pseudo_count)
             mixed = _mixed(model, running, expected, _rate(step, running.batches))
             maximise(model, _times(size, mixed), pseudo_count, frozen)
             running.batches, running.rows, running.expected = running.batches + 1, rows, mixed
@@ -112,11 +119,35 @@ def _rate(step: Schedule, t: int) -> float:
     return rate
 
 
-def _expectations_per_row(model: Mixture, batch: Batch) -> tuple[float, Expectations]:
-    data = model.encode(batch.x, batch.observed)
-    weights = checked_weights(batch.weights, len(data), model)
-    total = float(weights.double().sum())
-    return total, _times(1 / total, expectations(model, data, weights, batch.evidence))
+def _epoch(
+    model: Mixture, batches: Iterable[Any], pseudo_count: float, ranks: Ranks
+) -> Iterator[tuple[float, Expectations, float]]:
+    """Of every step the weight of its rows, what is expected per row, and the log-prior.
+
+    A step takes one batch of every rank that has some left.
+    """
+    walk = iter(batches)
+    while True:
+        with ranks.together():
+            given = next(walk, None)
+        if ranks.first(given is not None) == ranks.size:
+            return
+        with ranks.together():
+            batch = _nothing(model) if given is None else as_batch(given, model)
+            data = model.encode(batch.x, batch.observed)
+            alone = ALONE if given is not None else ranks
+            weights = checked_weights(batch.weights, len(data), model, alone)
+            mine = expectations(model, data, weights, batch.evidence)
+        weight = ranks.total(float(weights.double().sum()))
+        expected, prior = over_ranks(ranks, mine, log_prior(model, pseudo_count))
+        yield weight, _times(1 / weight, expected), prior
+
+
+def _nothing(model: Mixture) -> Batch:
+    """A batch without rows."""
+    leaves = model.components
+    shape = (0, leaves.variables, *leaves.event)
+    return Batch(torch.empty(shape, dtype=leaves.dtype, device=leaves.device))
 
 
 def _mixed(model: Mixture, running: Running, new: Expectations, rate: float) -> Expectations:
