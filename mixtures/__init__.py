@@ -1,7 +1,8 @@
 """A tensor-network zoo of homogeneous mixture models."""
 
-from mixtures.coefficients import CoefficientTensor, Dense, Explanation, pinned
+from mixtures.coefficients import CoefficientTensor, Explanation, pinned
 from mixtures.combination import Combination
+from mixtures.entries import Dense
 from mixtures.errors import ConversionError, SizeError, StructureError
 from mixtures.hmm import HMM
 from mixtures.ht import HT, Diagonal

@@ -17,6 +17,7 @@ from mixtures import engine, sizes
 from mixtures.checks import as_index, as_leaves, checked_evidence, finals_kept, name_rows
 from mixtures.circuit import Circuit
 from mixtures.configured import Configured
+from mixtures.described import Described, Facts, tensor_facts, tensor_line
 from mixtures.errors import SizeError
 from mixtures.residues import residues
 from mixtures.semiring import Linear, Log, Max, Modular, Prior, Sample, Semiring
@@ -34,7 +35,7 @@ class Explanation(NamedTuple):
     log_weight: Tensor
 
 
-class CoefficientTensor(nn.Module, Configured, ABC):
+class CoefficientTensor(Described, Configured, nn.Module, ABC):
     """A non-negative tensor W of shape (k_1, .., k_d) that sums to one, held as a circuit with
     tables.
 
@@ -130,6 +131,12 @@ class CoefficientTensor(nn.Module, Configured, ABC):
             tolerance = torch.finfo(self.dtype).eps * 64 * (1 + self.variables)
         ones = torch.zeros((self.variables, max(self.shape)), dtype=self.dtype, device=self.device)
         return bool(self.contract(ones).abs() < tolerance)
+
+    def _line(self) -> str:
+        return tensor_line(self)
+
+    def _facts(self) -> Facts:
+        return tensor_facts(self)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -330,33 +337,6 @@ class CoefficientTensor(nn.Module, Configured, ABC):
                 f"the dense tensor would have {entries:.4g} entries, more than the budget of "
                 f"{budget}; W[i] gives single entries, .contract() contractions"
             )
-
-
-class Dense(CoefficientTensor):
-    """A coefficient tensor given by all its entries.
-
-    tensor: shape (k_1, .., k_d), non-negative, summing to one; ValueError otherwise.
-
-    >>> W = Dense(torch.tensor([[0.5, 0.0], [0.25, 0.25]]))
-    >>> W[1, 0].item()
-    0.25
-    """
-
-    def __init__(self, tensor: Tensor) -> None:
-        tensor = torch.as_tensor(tensor)
-        if tensor.ndim < 1 or tensor.numel() == 0:
-            raise ValueError(f"expected a tensor with entries, got shape {tuple(tensor.shape)}")
-        super().__init__(sizes.dense_circuit(tensor.shape), [Table(tensor.reshape(1, 1, -1))])
-
-    def _dense(self) -> Tensor:
-        return self.arrays[0].reshape(self.shape).clone()
-
-    def _config(self) -> dict[str, Any]:
-        return {"shape": list(self.shape)}
-
-    @classmethod
-    def _from_config(cls, config: dict[str, Any], tables: Sequence[Table]) -> Dense:
-        return cls(tables[0].values.reshape(config["shape"]))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from mixtures.checks import as_leaves, checked_evidence, name_rows
 from mixtures.coefficients import CoefficientTensor, Explanation
 from mixtures.combination import Combination
 from mixtures.components import Components, Concatenated, Data
+from mixtures.described import Described, Facts
 from mixtures.semiring import Log, Max, Sample
 from mixtures.summaries import Summaries
 from mixtures.terms import Terms
@@ -20,7 +21,7 @@ from mixtures.terms import Terms
 Evidence = Mapping[Hashable, Tensor]
 
 
-class Mixture(nn.Module, Summaries):
+class Mixture(Described, nn.Module, Summaries):
     """f(x) = sum over i of W[i] prod_j f_{j,i_j}(x_j), W `coefficients`, f_{j,i} `components`.
 
     Rows x are (n, d, *event): floats with NaN for missing, integers or bool, arrays, tensors or
@@ -61,9 +62,18 @@ class Mixture(nn.Module, Summaries):
         """What the columns are called, if anything."""
         return self.components.names
 
-    def extra_repr(self) -> str:
-        """The line that torch prints of a module."""
-        return f"{self.variables} variables, {self.num_parameters} parameters"
+    def _line(self) -> str:
+        return f"Mixture({self.coefficients!r}, {self.components.described()})"
+
+    def _facts(self) -> Facts:
+        names = {} if self.names is None else {"columns": ", ".join(map(str, self.names[:12]))}
+        return {
+            "coefficients": repr(self.coefficients),
+            "components": self.components.described(),
+            **names,
+            **self.coefficients._facts(),
+            "parameters in all": f"{self.num_parameters:,}",
+        }
 
     # -- densities -------------------------------------------------------------------------------
 

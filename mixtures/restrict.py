@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from mixtures import engine
-from mixtures.coefficients import CoefficientTensor, Dense
+from mixtures.coefficients import CoefficientTensor
 from mixtures.combination import Combination
+from mixtures.entries import Dense
 from mixtures.ht import HT
 from mixtures.ltm import LTM
 from mixtures.network import INPUT, SUM, Network, NetworkMaker

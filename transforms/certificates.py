@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ PRIME = 2**31 - 1
 PROBES = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Certificate:
     """What is known about a conversion; `print` it.
 
@@ -54,6 +55,21 @@ class Certificate:
         verdict = {True: "yes", False: "NO", None: "not known"}[self.exact]
         lines.append(f"  exact    {verdict}: {self.how}")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        verdict = {True: "exact", False: "NOT exact", None: "exactness unknown"}[self.exact]
+        return (
+            f"Certificate({self.source} -> {self.target}, {self.edges[0]} -> {self.edges[1]} "
+            f"edges, {verdict})"
+        )
+
+    def summary(self) -> str:
+        """All that is known, as text: what `print` shows."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return f"<pre>{html.escape(str(self))}</pre>"
 
 
 def certificate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,14 @@ class Rank:
         if self.probable is not None and self.error is not None:
             likely = f", {_short(self.probable)} but for a probability below {self.error:.1e}"
         return f"between {_short(self.lower)} and {_short(self.upper)}{likely} ({self.how})"
+
+    def summary(self) -> str:
+        """The bounds and what proves them, as text: what `print` shows."""
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        """The summary, for notebooks."""
+        return f"<span>{html.escape(str(self))}</span>"
 
 
 def rank(

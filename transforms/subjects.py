@@ -17,8 +17,9 @@ from tensorly.tt_tensor import TTTensor
 from tensorly.tucker_tensor import TuckerTensor
 from torch import Tensor
 
-from mixtures.coefficients import CoefficientTensor, Dense
+from mixtures.coefficients import CoefficientTensor
 from mixtures.combination import Combination
+from mixtures.entries import Dense
 from mixtures.mixture import Mixture
 from mixtures.semiring import Modular
 from mixtures.treetensor import TreeTensor

@@ -90,6 +90,10 @@ class Hooks(nn.Module, ABC):
         event = f", event={self.event}" if self.event else ""
         return f"{self.variables}, {k}{event}{', shared=True' if self.shared else ''}"
 
+    def described(self) -> str:
+        """The family and its sizes in one line."""
+        return f"{type(self).__name__}({self.extra_repr()})"
+
     # Shapes --------------------------------------------------------------------------------
 
     def _expanded(self, values: Tensor) -> Tensor:
