@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from mixtures.circuit import Circuit
+from mixtures.leafrows import buffer_rows, leaf_columns
+from mixtures.networkpass import NetworkPass
 from mixtures.passes import (
     Choices,
     Evidence,
@@ -86,12 +88,22 @@ def chunks(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
 
 def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -> Tensor:
     """The value of the circuit for every row, (n,)."""
+    network = _network(circuit, stacks, source, ring)
+    if network is not None:
+        return network.contract(source)
     prepared = _Prepared(circuit, stacks, ring)
     found = [
         _up(prepared, source, ring, start, stop).value
         for start, stop in chunks(circuit, source.rows)
     ]
     return torch.cat(found) if found else source.read(0, 0).new_empty(0)
+
+
+def _network(
+    circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring
+) -> NetworkPass | None:
+    """The passes of scalar circuits, where they serve: logarithms, no evidence about latents."""
+    return NetworkPass.of(circuit, stacks) if type(ring) is Log and not source.evidence else None
 
 
 @dataclass(eq=False)
@@ -166,6 +178,11 @@ def sweep(
     A row of value zero gets no flow: the caller sees its log-value and decides.
     """
     ring = Log() if ring is None else ring
+    network = None if keep_states else _network(circuit, stacks, source, ring)
+    if network is not None:
+        for start, stop, value, inputs in network.sweep(source, row_weights, counts):
+            yield Chunk(start, stop, value, inputs, {})
+        return
     prepared = _Prepared(circuit, stacks, ring)
     for start, stop in chunks(circuit, source.rows):
         up = _up(prepared, source, ring, start, stop)
@@ -289,22 +306,6 @@ def tilt(circuit: Circuit, stacks: Stacks, source: Source) -> list[Tensor | None
             steps.append(torch.where(total > 0, terms / total, mixing.values))
         found.append(torch.stack(steps) if steps else None)
     return found
-
-
-def buffer_rows(circuit: Circuit, leaves: Tensor) -> Tensor:
-    """(d, max k, B) -> (sum of k_j, B): the columns that exist."""
-    flat = leaves.reshape(-1, leaves.shape[-1])
-    return flat if circuit.uniform else flat.index_select(0, circuit.input_columns(flat.device))
-
-
-def leaf_columns(circuit: Circuit, rows: Tensor) -> Tensor:
-    """(sum of k_j, B) -> (d, max k, B), zero in the columns that do not exist."""
-    most = max(circuit.inputs)
-    if circuit.uniform:
-        return rows.reshape(circuit.variables, most, -1)
-    wide = rows.new_zeros((circuit.variables * most, rows.shape[1]))
-    wide.index_copy_(0, circuit.input_columns(rows.device), rows)
-    return wide.view(circuit.variables, most, -1)
 
 
 def located(

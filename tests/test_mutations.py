@@ -12,6 +12,7 @@ import torch
 import mixtures
 import mixtures.circuit
 import mixtures.engine
+import mixtures.networkpass
 import mixtures.passes
 import mixtures.scaled
 import mixtures.semiring
@@ -126,6 +127,14 @@ def flattened_edges(monkeypatch):
 def forgotten_mask(monkeypatch):
     """Counts flow into what nobody has observed."""
     monkeypatch.setattr(mixtures.engine, "anything_observed", lambda *arguments: None)
+    down = mixtures.networkpass.NetworkValues.down
+    monkeypatch.setattr(
+        mixtures.networkpass.NetworkValues,
+        "down",
+        lambda self, root, *, counting, observed: down(
+            self, root, counting=counting, observed=None
+        ),
+    )
 
 
 def forgotten_ties(monkeypatch):

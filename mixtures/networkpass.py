@@ -1,0 +1,187 @@
+"""Both passes over scalar circuits by their plans: values upward, shares and counts downward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit
+from mixtures.leafrows import buffer_rows, leaf_columns
+from mixtures.leafstatistic import LeafStatistic, Symbols, symbols_of
+from mixtures.networkplan import Plan, Sums, plan_of
+from mixtures.networksteps import ProductStep, Step, SumStep
+from mixtures.semiring import Log
+
+ELEMENTS = 2**21  # numbers the values of a chunk should take
+FEWEST, MOST = 64, 512  # rows of a chunk
+
+
+class Reader(Protocol):
+    """Where leaves (d, max k, rows) come from, and which variables are observed, (d, rows)."""
+
+    @property
+    def rows(self) -> int: ...
+    @property
+    def read(self) -> Callable[[int, int], Tensor]: ...
+    @property
+    def observed(self) -> Callable[[int, int], Tensor | None]: ...
+
+
+class NetworkPass:
+    """A scalar circuit with its weights under Log, laid out once for all chunks.
+
+    Of rows whose leaves are 0 or -inf (one component, or nothing) no value per leaf factor is made.
+    """
+
+    @classmethod
+    def of(cls, circuit: Circuit, stacks: Sequence[Tensor]) -> NetworkPass | None:
+        """None unless all nodes of the circuit are scalars."""
+        sizes = [stack.numel() for stack in stacks]
+        plan = plan_of(circuit, sizes, leaves=False) if stacks else None
+        return None if plan is None else cls(circuit, stacks)
+
+    def __init__(self, circuit: Circuit, stacks: Sequence[Tensor]) -> None:
+        self.circuit, self.ring = circuit, Log()
+        self.sizes = [stack.numel() for stack in stacks]
+        constants = stacks[0].new_tensor([0.0, 1.0])
+        self.flat = torch.cat([*(stack.reshape(-1) for stack in stacks), constants])
+        self.loaded: dict[bool, Loaded | None] = {}
+        plans = [plan_of(circuit, self.sizes, leaves=leaves) for leaves in (True, False)]
+        found = plans[0] or plans[1]
+        assert found is not None
+        self.rows_at_once = max(FEWEST, min(MOST, ELEMENTS // found.rows))
+
+    def load(self, *, leaves: bool) -> Loaded | None:
+        """A plan with its weights: for leaves of any kind, or for symbols, if there is one."""
+        if leaves not in self.loaded:
+            plan = plan_of(self.circuit, self.sizes, leaves=leaves)
+            self.loaded[leaves] = None if plan is None else Loaded(plan, self.flat, self.circuit)
+        return self.loaded[leaves]
+
+    def contract(self, source: Reader) -> Tensor:
+        """The value of the circuit for every row, (n,)."""
+        found = [self.up(source.read(*span)).root.clone() for span in self._spans(source.rows)]
+        return torch.cat(found) if found else source.read(0, 0).new_empty(0)
+
+    def sweep(
+        self, source: Reader, row_weights: Tensor | None, counts: Sequence[Tensor] | None
+    ) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """Of rows start..stop-1 (start, stop, values (B,), flows of the components (d, max k, B)).
+
+        Expected counts are added to `counts` after the last rows.
+        """
+        for start, stop in self._spans(source.rows):
+            values = self.up(source.read(start, stop))
+            value = values.root.clone()
+            root = torch.ones_like(value) if row_weights is None else row_weights[start:stop]
+            root = root.where(value > -torch.inf, 0).to(value.dtype)
+            seen = source.observed(start, stop)
+            inputs = values.down(root, counting=counts is not None, observed=seen)
+            yield start, stop, value, inputs
+        if counts is not None:
+            self._collect(counts)
+
+    def _spans(self, rows: int) -> Iterator[tuple[int, int]]:
+        for start in range(0, rows, self.rows_at_once):
+            yield start, min(rows, start + self.rows_at_once)
+
+    def up(self, leaves: Tensor) -> NetworkValues:
+        """The values of all rows of the plan, for leaves (d, max k, B)."""
+        symbols = symbols_of(self.circuit, leaves)
+        loaded = None if symbols is None else self.load(leaves=True)
+        if loaded is None:
+            symbols, loaded = None, self.load(leaves=False)
+        assert loaded is not None
+        buffer = leaves.new_empty((loaded.plan.rows, leaves.shape[-1]))
+        buffer[ONE], buffer[ZERO] = 0.0, -torch.inf
+        if symbols is None or loaded.leaves is None:
+            buffer[loaded.given] = buffer_rows(self.circuit, leaves)
+        else:
+            loaded.leaves.up(symbols, buffer[loaded.given])
+        for step in loaded.steps:
+            step.up(buffer, self.ring)
+        return NetworkValues(loaded, self.ring, buffer, symbols)
+
+    def _collect(self, counts: Sequence[Tensor]) -> None:
+        """Add what the downward passes have counted to the counts of the tables."""
+        total = torch.zeros_like(self.flat, dtype=torch.float64)
+        for loaded in self.loaded.values():
+            if loaded is not None:
+                loaded.collect(total)
+        for count, part in zip(counts, total[:-2].split(self.sizes), strict=True):
+            count += part.view(count.shape)
+
+
+class Loaded:
+    """A plan with the weights of its sums and leaf factors, and what they have counted."""
+
+    def __init__(self, plan: Plan, flat: Tensor, circuit: Circuit) -> None:
+        self.plan, self.circuit = plan, circuit
+        self.leaves: LeafStatistic | None = None
+        given = circuit.input_rows
+        if plan.leaves is not None:
+            self.leaves, given = LeafStatistic(plan.leaves, flat, circuit), plan.leaves.carriers
+        self.given = slice(CONSTANTS, CONSTANTS + given)
+        self.steps: list[Step] = [
+            SumStep(step, flat) if isinstance(step, Sums) else ProductStep(step, flat.device)
+            for step in plan.steps
+        ]
+
+    def collect(self, total: Tensor) -> None:
+        """Add what has been counted to the flat list of weights."""
+        for step in self.steps:
+            step.collect(total)
+        if self.leaves is not None:
+            self.leaves.collect(total)
+
+    def observations(self, observed: Tensor) -> Tensor:
+        """How many variables are observed below each row, (rows, B), given (d, B)."""
+        below = torch.zeros(
+            (self.plan.rows, observed.shape[1]), device=observed.device, dtype=torch.float32
+        )
+        seen = observed.to(below.dtype)
+        if self.leaves is not None:
+            below[self.given] = self.leaves.by_variable.times(seen)
+        else:
+            sizes = torch.as_tensor(self.circuit.inputs, device=observed.device)
+            below[self.given] = seen.repeat_interleave(sizes, 0)
+        for step in self.steps:
+            step.observe(below)
+        return below
+
+
+@dataclass(eq=False)
+class NetworkValues:
+    """What an upward pass leaves behind for the downward one."""
+
+    loaded: Loaded
+    ring: Log
+    buffer: Tensor  # (rows, B)
+    symbols: Symbols | None
+
+    @property
+    def root(self) -> Tensor:
+        """The value of the circuit, (B,)."""
+        return self.buffer[self.loaded.plan.root]
+
+    def down(self, root: Tensor, *, counting: bool, observed: Tensor | None) -> Tensor:
+        """The flow into every component, (d, max k, B), given that into the root, (B,).
+
+        With `counting` expected counts are collected; `observed` (d, B) says where (None:
+        everywhere).
+        """
+        loaded, flows = self.loaded, torch.zeros_like(self.buffer)
+        flows[loaded.plan.root] = root
+        seen = None if observed is None or not counting else loaded.observations(observed)
+        for step in reversed(loaded.steps):
+            step.down(self.buffer, flows, self.ring, counting=counting, seen=seen)
+        given = flows[loaded.given]
+        if loaded.leaves is None or self.symbols is None:
+            return leaf_columns(loaded.circuit, given)
+        if counting:
+            loaded.leaves.count(self.symbols, given, unseen=observed is None)
+        return leaf_columns(loaded.circuit, loaded.leaves.inputs(self.symbols, given, root))
