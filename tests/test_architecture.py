@@ -32,7 +32,9 @@ QUERIES = frozenset(
         """,
     )
 )
-OPTIONAL = {"mixtures.plot": "plot", "transforms.plot": "plot", "mixtures.sklearn": "sklearn"}
+OPTIONAL = dict.fromkeys(("mixtures.plot", "transforms.plot"), "plot") | dict.fromkeys(
+    ("mixtures.estimating", "mixtures.sklearn"), "sklearn"
+)
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "flint": "python-flint"}  # where the names differ
 DESCRIBED = (types.FunctionType, property, classmethod, staticmethod)
 FINAL = [(module, name) for module, text in SOURCES.items() for name in final_methods(text)]
