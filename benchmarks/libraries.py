@@ -1,0 +1,32 @@
+"""The libraries that are compared: what to install, and what is imported."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Library(NamedTuple):
+    """Requirements for pip, and the module that tells whether they are there."""
+
+    module: str
+    requirements: tuple[str, ...] = ()
+
+
+TORCH = "torch==2.13.0"  # the same for all that use it, or kernels would be compared, not libraries
+
+LIBRARIES = {
+    "mixtures": Library("mixtures"),
+    "bare": Library("torch"),
+    "hmmlearn": Library("hmmlearn", ("hmmlearn>=0.3.3",)),
+    "pomegranate": Library("pomegranate", ("pomegranate>=1.1.2", TORCH)),
+    "dynamax": Library("dynamax", ("dynamax>=1.0.3",)),
+    "cirkit": Library("cirkit", ("libcirkit>=0.3.1", TORCH)),
+    "spflow": Library("spflow", ("spflow>=1.1.0", TORCH)),
+    "sparc": Library("sparc", ("sparc-pc>=0.8.2",)),
+    "pgmpy": Library("pgmpy", ("pgmpy>=1.1.2", TORCH)),
+    "tensorly": Library("tensorly", ("tensorly>=0.10.0", TORCH)),
+    "torchtt": Library("torchtt", ("torchtt>=0.5.0", TORCH)),
+    "flint": Library("flint", ("python-flint>=0.9.0",)),
+    "sklearn": Library("sklearn", ("scikit-learn>=1.9.1",)),
+}
+PEERS = tuple(name for name, library in LIBRARIES.items() if library.requirements)
