@@ -17,10 +17,11 @@ from mixtures import engine, sizes
 from mixtures.checks import as_index, as_leaves, checked_evidence, finals_kept, name_rows
 from mixtures.circuit import Circuit
 from mixtures.configured import Configured
+from mixtures.contraction import Contraction
 from mixtures.described import Described, Facts, tensor_facts, tensor_line
 from mixtures.errors import SizeError
 from mixtures.residues import residues
-from mixtures.semiring import Linear, Log, Max, Modular, Prior, Sample, Semiring
+from mixtures.semiring import Linear, Log, Max, Modular, Sample, Semiring
 from mixtures.tables import Table
 from mixtures.terms import Terms
 
@@ -243,14 +244,15 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Components (*batch, d) drawn from their joint posterior, given log leaves."""
-        return self._choose(leaves, evidence, Sample(generator)).components
+        return self._choose(leaves, evidence, Sample(generator), states=False).components
 
     @final
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """n indices (n, d), drawn with probabilities W."""
-        ring = Prior(generator)
-        found = [chunk.inputs.T for chunk in self._draw(n, ring)]
-        return torch.cat(found) if found else torch.empty((0, self.variables), dtype=torch.int64)
+        if n < 0:
+            raise ValueError(f"expected a number of samples, got {n}")
+        with torch.no_grad():
+            return engine.draw(self.circuit, self.arrays, n, generator, self.device)
 
     # -- mixing ----------------------------------------------------------------------------------
 
@@ -282,17 +284,22 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
         if not (torch.is_grad_enabled() and any(part.requires_grad for part in wanted)):
             return engine.contract(self.circuit, self.arrays, _source(leaves, logs), ring)
         arrays = [array.detach() for array in self.arrays]
-        result: Tensor = engine.Contraction.apply(  # type: ignore[no-untyped-call]
+        result: Tensor = Contraction.apply(  # type: ignore[no-untyped-call]
             self.circuit, ring, arrays, list(logs), leaves, *logs.values(), *tables
         )
         return result
 
     def _choose(
-        self, leaves: Tensor, evidence: Mapping[Hashable, Tensor] | None, ring: Log
+        self,
+        leaves: Tensor,
+        evidence: Mapping[Hashable, Tensor] | None,
+        ring: Log,
+        *,
+        states: bool = True,
     ) -> Explanation:
         leaves, batch = as_leaves(self, leaves, ring)
         logs = checked_evidence(self, evidence, batch)
-        flat = self.chosen(_source(leaves, logs), ring)
+        flat = self.chosen(_source(leaves, logs), ring, states=states)
         return Explanation(
             flat.components.reshape(*batch, self.variables),
             {name: states.reshape(batch) for name, states in flat.states.items()},
@@ -300,33 +307,36 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
         )
 
     def chosen(
-        self, source: engine.Source, ring: Log, *, only_observed: bool = False
+        self,
+        source: engine.Source,
+        ring: Log,
+        *,
+        only_observed: bool = False,
+        states: bool = True,
     ) -> Explanation:
-        """One joint choice of states and components per row of a source: under Max, or Sample."""
+        """One joint choice of components, and of `states`, per row of a source: under Max, or
+        Sample.
+        """
         parts = []
         with torch.no_grad():
             for chunk in engine.choose(
-                self.circuit, self.arrays, source, ring, only_observed=only_observed
+                self.circuit,
+                self.arrays,
+                source,
+                ring,
+                only_observed=only_observed,
+                keep_states=states,
             ):
                 _check_possible(chunk)
                 parts.append(chunk)
         empty = torch.empty((self.variables, 0), dtype=torch.int64, device=self.device)
         components = torch.cat([empty, *(part.inputs for part in parts)], dim=1).T
-        states = {
+        chosen = {
             name: torch.cat([empty[0], *(part.states[name] for part in parts)])
-            for name in self.latents
+            for name in (self.latents if states else ())
         }
         weight = torch.cat([self._like, *(part.log_value for part in parts)])
-        return Explanation(components, states, weight)
-
-    def _draw(self, n: int, ring: Sample) -> Iterator[engine.Chunk]:
-        if n < 0:
-            raise ValueError(f"expected a number of samples, got {n}")
-        ones = torch.zeros(
-            (1, self.variables, max(self.shape)), dtype=self.dtype, device=self.device
-        )
-        with torch.no_grad():
-            yield from engine.draw(self.circuit, self.arrays, _source(ones, {}), ring, n)
+        return Explanation(components, chosen, weight)
 
     def _check_budget(self, budget: int) -> None:
         entries = 1

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mixtures.alias import alternatives
+from mixtures.chosen import Choices, prior_draws
 from mixtures.circuit import Circuit
 from mixtures.leafrows import buffer_rows, leaf_columns
-from mixtures.networkpass import NetworkPass
+from mixtures.networkpass import NetworkPass, networks
 from mixtures.passes import (
-    Choices,
     Evidence,
     LayerWeights,
     Shares,
@@ -29,7 +30,7 @@ from mixtures.passes import (
     upward,
 )
 from mixtures.scaled import Scaled, safe_limit
-from mixtures.semiring import Linear, Log, Semiring
+from mixtures.semiring import Linear, Log, Sample, Semiring
 
 STEP_ELEMENTS = (
     2**17
@@ -88,7 +89,7 @@ def chunks(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
 
 def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -> Tensor:
     """The value of the circuit for every row, (n,)."""
-    network = _network(circuit, stacks, source, ring)
+    network = _serving(circuit, stacks, source, ring)
     if network is not None:
         return network.contract(source)
     prepared = _Prepared(circuit, stacks, ring)
@@ -99,11 +100,16 @@ def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -
     return torch.cat(found) if found else source.read(0, 0).new_empty(0)
 
 
-def _network(
-    circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring
+def _serving(
+    circuit: Circuit,
+    stacks: Stacks,
+    source: Source,
+    ring: Semiring,
+    make: Callable[[Circuit, Stacks], NetworkPass | None] = networks,
 ) -> NetworkPass | None:
     """The passes of scalar circuits, where they serve: logarithms, no evidence about latents."""
-    return NetworkPass.of(circuit, stacks) if type(ring) is Log and not source.evidence else None
+    serves = type(ring) in (Log, Sample) and not source.evidence
+    return make(circuit, stacks) if serves else None
 
 
 @dataclass(eq=False)
@@ -178,7 +184,7 @@ def sweep(
     A row of value zero gets no flow: the caller sees its log-value and decides.
     """
     ring = Log() if ring is None else ring
-    network = None if keep_states else _network(circuit, stacks, source, ring)
+    network = None if keep_states else _serving(circuit, stacks, source, ring, NetworkPass.of)
     if network is not None:
         for start, stop, value, inputs in network.sweep(source, row_weights, counts):
             yield Chunk(start, stop, value, inputs, {})
@@ -221,35 +227,56 @@ def _down(
 
 
 def choose(
-    circuit: Circuit, stacks: Stacks, source: Source, ring: Log, *, only_observed: bool = False
+    circuit: Circuit,
+    stacks: Stacks,
+    source: Source,
+    ring: Log,
+    *,
+    only_observed: bool = False,
+    keep_states: bool = True,
 ) -> Iterator[Chunk]:
     """One state per node: the best under Max, drawn under Sample; `inputs` holds (d, B) components.
 
     With `only_observed` what is wholly missing below a node counts as summed out, and is chosen
     last, given the rest: Viterbi paths of rows that end early are then those of shorter sequences.
     """
+    network = None if keep_states else _serving(circuit, stacks, source, ring)
+    if network is not None and isinstance(ring, Sample):
+        for start, stop, value, drawn in network.choose(source, ring):
+            yield Chunk(start, stop, value, drawn, {})
+        return
     weights = layer_weights(circuit, stacks)
     for start, stop in chunks(circuit, source.rows):
         evidence = located(circuit, source.evidence, ring, start, stop)
         inputs = buffer_rows(circuit, source.read(start, stop))
         below = _below(circuit, source, evidence, start, stop) if only_observed else None
         values = upward(circuit, weights, ring, inputs, evidence, below)
-        yield _chosen(values, start, stop)
+        yield _chosen(values, start, stop, keep_states)
 
 
-def draw(circuit: Circuit, stacks: Stacks, source: Source, ring: Log, rows: int) -> Iterator[Chunk]:
-    """`rows` draws that share the values of the source's one row."""
-    weights = layer_weights(circuit, stacks)
-    evidence = located(circuit, source.evidence, ring, 0, 1)
-    values = upward(circuit, weights, ring, buffer_rows(circuit, source.read(0, 1)), evidence)
+def draw(
+    circuit: Circuit,
+    stacks: Stacks,
+    rows: int,
+    generator: torch.Generator | None,
+    device: torch.device,
+) -> Tensor:
+    """The components (rows, d) of draws without evidence."""
+    network = networks(circuit, stacks)
+    if network is not None:
+        return network.draw(rows, Sample(generator))
+    tables = alternatives(circuit, stacks)
+    found = torch.empty((rows, circuit.variables), dtype=torch.int64, device=device)
     for start, stop in chunks(circuit, rows):
-        yield _chosen(values, start, stop)
+        choices = prior_draws(circuit, tables, stop - start, generator, device)
+        found[start:stop] = choices.inputs(circuit).T
+    return found
 
 
-def _chosen(values: Values, start: int, stop: int) -> Chunk:
-    choices = Choices(values, stop - start)
+def _chosen(values: Values, start: int, stop: int, keep_states: bool) -> Chunk:
+    choices = Choices(values.circuit, stop - start, values.buffer.device)
     downward(values, choices)
-    states = named(values.circuit, choices.states)
+    states = named(values.circuit, choices.states) if keep_states else {}
     components = choices.inputs(values.circuit)
     return Chunk(start, stop, values.root.clone(), components, states)
 
@@ -338,49 +365,3 @@ def named(circuit: Circuit, states: Mapping[tuple[int, int], Tensor]) -> dict[An
         state = states[layer, step][position]
         found[name] = state if state.ndim == 1 else state[: circuit.states_of(name)]
     return found
-
-
-class Contraction(torch.autograd.Function):
-    """The value of a circuit, differentiable in the leaves, the evidence and the tables'
-    logarithms.
-    """
-
-    @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
-        circuit: Circuit,
-        ring: Linear | Log,
-        stacks: Stacks,
-        names: Sequence[Any],
-        leaves: Tensor,
-        *parameters: Tensor,
-    ) -> Tensor:
-        evidence = dict(zip(names, parameters[: len(names)], strict=True))
-        ctx.circuit, ctx.ring, ctx.stacks, ctx.names = circuit, ring, list(stacks), names
-        ctx.save_for_backward(leaves, *parameters[: len(names)])
-        return contract(circuit, stacks, from_tensor(leaves, evidence), ring)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
-        leaves, *logs = ctx.saved_tensors
-        evidence = dict(zip(ctx.names, logs, strict=True))
-        wants_counts = any(ctx.needs_input_grad[5 + len(logs) :])
-        counts = [torch.zeros(s.shape, dtype=torch.float64, device=s.device) for s in ctx.stacks]
-        leaf_gradient = torch.zeros_like(leaves)
-        evidence_gradient = [torch.zeros_like(log) for log in logs]
-        for chunk in sweep(
-            ctx.circuit,
-            ctx.stacks,
-            from_tensor(leaves, evidence),
-            row_weights=gradient,
-            counts=counts if wants_counts else None,
-            keep_states=bool(logs),
-            ring=ctx.ring,
-        ):
-            rows = slice(chunk.start, chunk.stop)
-            leaf_gradient[rows] = chunk.inputs.permute(2, 0, 1)
-            for name, part in zip(ctx.names, evidence_gradient, strict=True):
-                part[rows] = chunk.states[name].mT
-        tables = [count.to(s.dtype) for count, s in zip(counts, ctx.stacks, strict=True)]
-        return (None, None, None, None, leaf_gradient, *evidence_gradient, *tables)

@@ -201,7 +201,8 @@ class Mixture(Described, nn.Module, Summaries):
             raise ValueError(f"how must be 'sample' or 'mean', got {how!r}")
         data = None if leaves is not None and x is None else self.encode(x, observed)
         if how == "sample":
-            chosen = self._choose(data, None, leaves, evidence, Sample(generator)).components
+            ring = Sample(generator)
+            chosen = self._choose(data, None, leaves, evidence, ring, states=False).components
             if data is None:
                 return self.components.sample(chosen, generator)
             return self.components.complete(chosen, data, generator)
@@ -349,9 +350,11 @@ class Mixture(Described, nn.Module, Summaries):
         leaves: Tensor | None,
         evidence: Evidence | None,
         ring: Log,
+        *,
+        states: bool = True,
     ) -> Explanation:
         source = self._source(x, observed, leaves, evidence)
-        return self.coefficients.chosen(source, ring)
+        return self.coefficients.chosen(source, ring, states=states)
 
 
 def mix(weights: Sequence[float], parts: Sequence[Mixture]) -> Mixture:

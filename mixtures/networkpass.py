@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit
+from mixtures.kept import Kept
 from mixtures.leafrows import buffer_rows, leaf_columns
 from mixtures.leafstatistic import LeafStatistic, Symbols, symbols_of
 from mixtures.networkplan import Plan, Sums, plan_of
 from mixtures.networksteps import ProductStep, Step, SumStep
-from mixtures.semiring import Log
+from mixtures.semiring import Log, Sample
+from mixtures.walk import Walk
 
 ELEMENTS = 2**21  # numbers the values of a chunk should take
 FEWEST, MOST = 64, 512  # rows of a chunk
@@ -85,6 +87,28 @@ class NetworkPass:
         if counts is not None:
             self._collect(counts)
 
+    def draw(self, rows: int, ring: Sample) -> Tensor:
+        """The components (rows, d) of draws without evidence."""
+        loaded = self.load(leaves=True) or self.load(leaves=False)
+        assert loaded is not None
+        found = [self._walk(loaded).down(stop - start, ring) for start, stop in self._spans(rows)]
+        like = found or [torch.empty((self.circuit.variables, 0), dtype=torch.int64)]
+        return torch.cat(like, 1).T.contiguous().to(self.flat.device)
+
+    def choose(self, source: Reader, ring: Sample) -> Iterator[tuple[int, int, Tensor, Tensor]]:
+        """Of rows start..stop-1 (start, stop, values (B,), components (d, B)) drawn given them."""
+        for start, stop in self._spans(source.rows):
+            leaves = source.read(start, stop)
+            values = self.up(leaves)
+            walk = self._walk(values.loaded)
+            drawn = walk.down(stop - start, ring, values.buffer, leaves)
+            yield start, stop, values.root.clone(), drawn
+
+    def _walk(self, loaded: Loaded) -> Walk:
+        if loaded.walk is None:
+            loaded.walk = Walk(loaded.plan, loaded.leaves, self.circuit, self.flat)
+        return loaded.walk
+
     def _spans(self, rows: int) -> Iterator[tuple[int, int]]:
         for start in range(0, rows, self.rows_at_once):
             yield start, min(rows, start + self.rows_at_once)
@@ -116,12 +140,18 @@ class NetworkPass:
             count += part.view(count.shape)
 
 
+networks = Kept(NetworkPass.of)
+"""networks(circuit, stacks): a circuit's pass, kept until its tables change. It counts nothing:
+a sweep has one of its own."""
+
+
 class Loaded:
     """A plan with the weights of its sums and leaf factors, and what they have counted."""
 
     def __init__(self, plan: Plan, flat: Tensor, circuit: Circuit) -> None:
         self.plan, self.circuit = plan, circuit
         self.leaves: LeafStatistic | None = None
+        self.walk: Walk | None = None
         given = circuit.input_rows
         if plan.leaves is not None:
             self.leaves, given = LeafStatistic(plan.leaves, flat, circuit), plan.leaves.carriers

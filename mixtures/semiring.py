@@ -212,20 +212,6 @@ class Sample(Log):
         return (below <= level[:, None]).sum(1).clamp_(max=terms.shape[1] - 1)
 
 
-class Prior(Sample):
-    """Draws without evidence: what is below a sum does not matter, only its weights do."""
-
-    def pick(self, weights: Weights, inside: Tensor, state: Tensor) -> Tensor:
-        _, parents, children = weights.values.shape
-        place = state + parents * torch.arange(len(state), device=state.device)[:, None]
-        first = place.double()
-        level = torch.rand(
-            state.shape, generator=self.generator, dtype=torch.float64, device=state.device
-        ).add_(first)
-        level = torch.minimum(level, torch.nextafter(first + 1.0, first))
-        return torch.searchsorted(weights.ends, level, right=True) - place * children
-
-
 class Modular(Semiring):
     """Residues modulo a prime p < 2^31, held as integers: certified ranks, exact identities.
 

@@ -24,15 +24,6 @@ class Weights:
         """1 where an entry is positive, 0 at structural zeros, in the values' type."""
         return (self.values > 0).to(self.values.dtype)
 
-    @cached_property
-    def ends(self) -> Tensor:
-        """Cumulated weights of all sums in one increasing list (N P C), float64: sum number q, node
-        times P plus parent, owns the interval from q to q + 1."""
-        below = self.values.double().cumsum(-1)
-        below = below / below[..., -1:]
-        number = torch.arange(below.shape[0] * below.shape[1], device=below.device)
-        return (below.reshape(len(number), -1) + number[:, None]).reshape(-1)
-
 
 class Counts:
     """Collects, for N nodes, sums over rows of ratio (N, P, B) times mantissa (N, C, B).

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import mixtures
+import mixtures.alias
 import mixtures.circuit
 import mixtures.engine
 import mixtures.networkpass
@@ -160,9 +161,10 @@ def uniform_draws(monkeypatch):
 def uniform_priors(monkeypatch):
     """Draws without evidence ignore the weights of the sums."""
     monkeypatch.setattr(
-        mixtures.semiring.Prior,
-        "pick",
-        lambda self, weights, inside, state: torch.zeros_like(state),
+        mixtures.alias.Alternatives, "draw", lambda self, rows, generator: torch.zeros_like(rows)
+    )
+    monkeypatch.setattr(
+        mixtures.semiring.Sample, "draw", lambda self, terms: torch.zeros_like(terms[:, 0]).long()
     )
 
 
