@@ -181,6 +181,19 @@ def test_a_step_that_lowers_the_objective_is_reported_as_a_bug(monkeypatch):
         fit(model, x, start="model", tol=0)
 
 
+@pytest.mark.parametrize("method", ["em", "stochastic_em", "descend"])
+def test_frozen_components_keep_their_parameters(method):
+    g = torch.Generator().manual_seed(3)
+    model = Mixture(TMM(2, 3, 3, generator=g), Gaussian(2, 3, generator=g))
+    x = model.sample(40, generator=g)
+    before = {name: value.clone() for name, value in model.components.state_dict().items()}
+    tables = model.coefficients.arrays[0].clone()
+    fit(model, x, method=method, frozen=[model.components], max_iter=3)
+    after = model.components.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert not torch.equal(model.coefficients.arrays[0], tables)
+
+
 def test_frozen_tables_and_missing_values_and_evidence_pass_through():
     model, x = chain(), rows().double()
     x[torch.rand(x.shape, generator=generator()) < 0.2] = torch.nan

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixtures.components import Data
 from mixtures.learn.parallel import Group, Ranks
@@ -36,16 +36,17 @@ def em(
     weights: Any = None,
     evidence: Mapping[Hashable, Tensor] | None = None,
     pseudo_count: float = 0.0,
-    frozen: Sequence[Table] = (),
+    frozen: Sequence[nn.Module] = (),
     group: Group | Ranks | None = None,
 ) -> Iterator[Step]:
     """Full-batch EM, one step at a time, without end: each `next` is one E-step and one M-step.
 
     weights: (n,) non-negative row weights. evidence: {latent: (n, r) log-weights} where states are
     known. pseudo_count: Dirichlet(1 + pseudo_count) prior on every row of every table (structural
-    zeros stay zero); `frozen` tables keep their values. Log-likelihood + log-prior never falls.
-    Rows of probability zero raise ValueError. Memory for values does not grow with the number of
-    rows. group: the processes that learn together (`mixtures.learn.parallel`), each from its rows.
+    zeros stay zero). frozen: tables, or `model.components`, that keep their values. Log-likelihood
+    + log-prior never falls. Rows of probability zero raise ValueError. Memory for values does not
+    grow with the number of rows. group: the processes that learn together
+    (`mixtures.learn.parallel`), each from its rows.
 
     >>> from mixtures import TMM, Mixture
     >>> from mixtures.components import Bernoulli
@@ -103,10 +104,11 @@ def expectations(
     return Expectations(total, counts, statistics)
 
 
-def begin(ranks: Ranks, model: Mixture, options: Any, frozen: Sequence[Table]) -> None:
+def begin(ranks: Ranks, model: Mixture, options: Any, frozen: Sequence[nn.Module]) -> None:
     """All ranks begin with one model and the same options."""
-    kept = {id(table) for table in frozen}
-    places = [n for n, table in enumerate(model.coefficients.tables) if id(table) in kept]
+    kept = {id(part) for part in frozen}
+    parts = (*model.coefficients.tables, model.components)
+    places = [n for n, part in enumerate(parts) if id(part) in kept]
     ranks.same("pseudo_count and other options", options)
     ranks.same("frozen tables", places)
     ranks.broadcast(model)
@@ -127,11 +129,12 @@ def over_ranks(ranks: Ranks, mine: Expectations, prior: float) -> tuple[Expectat
 
 
 def maximise(
-    model: Mixture, expected: Expectations, pseudo_count: float, frozen: Sequence[Table] = ()
+    model: Mixture, expected: Expectations, pseudo_count: float, frozen: Sequence[nn.Module] = ()
 ) -> None:
     """The M-step; where a component collapses, a ValueError, and nothing has changed."""
-    model.components.maximise(expected.statistics)
-    kept = {id(table) for table in frozen}
+    kept = {id(part) for part in frozen}
+    if id(model.components) not in kept:
+        model.components.maximise(expected.statistics)
     for table, count in zip(model.coefficients.tables, expected.counts, strict=True):
         assert isinstance(table, Table)
         if id(table) not in kept:
@@ -153,11 +156,14 @@ def check_pseudo_count(pseudo_count: float) -> None:
         raise ValueError(f"pseudo_count must be non-negative and finite, got {pseudo_count}")
 
 
-def check_frozen(model: Mixture, frozen: Sequence[Table]) -> None:
-    """Raise ValueError unless all are tables of the model."""
-    own = {id(table) for table in model.coefficients.tables}
-    if not all(id(table) in own for table in frozen):
-        raise ValueError("frozen must be some of model.coefficients.tables, got something else")
+def check_frozen(model: Mixture, frozen: Sequence[nn.Module]) -> None:
+    """Raise ValueError unless all are tables of the model, or its components."""
+    own = {id(part) for part in (*model.coefficients.tables, model.components)}
+    if not all(id(part) in own for part in frozen):
+        raise ValueError(
+            "frozen must be some of model.coefficients.tables, or model.components, got something "
+            "else"
+        )
 
 
 def checked_weights(weights: Any, rows: int, model: Mixture, ranks: Ranks = ALONE) -> Tensor:

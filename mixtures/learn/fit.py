@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixtures.checks import checked_evidence
 from mixtures.learn.batches import Batch
@@ -20,7 +21,6 @@ from mixtures.learn.progress import Display
 from mixtures.learn.run import Limits, Run
 from mixtures.learn.stochastic import Schedule
 from mixtures.mixture import Mixture
-from mixtures.tables import Table
 
 
 def fit(
@@ -38,7 +38,7 @@ def fit(
     weights: Any = None,
     evidence: Mapping[Hashable, Tensor] | None = None,
     pseudo_count: float = 0.0,
-    frozen: Sequence[Table] = (),
+    frozen: Sequence[nn.Module] = (),
     batch_size: int | None = None,
     step: Schedule | None = None,
     optimizer: Optimize | None = None,
@@ -135,14 +135,14 @@ def _restarted(
 
 
 def _initialise(task: Task, generator: torch.Generator | None) -> None:
-    """Starting parameters from the data; frozen tables keep theirs."""
-    kept = [table.values.clone() for table in task.frozen]
+    """Starting parameters from the data; what is frozen keeps its own."""
+    kept = [copy.deepcopy(part.state_dict()) for part in task.frozen]
     source = task.ranks.first(len(task.rows.x) > 0)
     with task.ranks.together():
         if task.ranks.rank == source:
             initialise(task.model, task.rows.x, generator=generator)
-    for table, values in zip(task.frozen, kept, strict=True):
-        table.set(values)
+    for part, values in zip(task.frozen, kept, strict=True):
+        part.load_state_dict(values)
     task.ranks.broadcast(task.model, source)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from mixtures.coefficients import CoefficientTensor
 from mixtures.mixture import Mixture
 from mixtures.tables import Table
 
@@ -32,10 +33,22 @@ def initialise(
     >>> model = Mixture(HMM(2, 3, 3), Gaussian(2, 3))
     >>> initialise(model, [[0.0, 1.0], [2.0, 3.0]])
     """
-    if not concentration > 0:
-        raise ValueError(f"concentration must be positive, got {concentration}")
+    check_concentration(concentration)
     model.components.initialise(model.encode(x, observed), generator)
-    for table in model.coefficients.tables:
+    draw_tables(model.coefficients, concentration, generator)
+
+
+def check_concentration(concentration: float) -> None:
+    """Raise ValueError unless positive and finite."""
+    if not 0 < concentration < torch.inf:
+        raise ValueError(f"concentration must be positive and finite, got {concentration}")
+
+
+def draw_tables(
+    coefficients: CoefficientTensor, concentration: float, generator: torch.Generator | None
+) -> None:
+    """New rows for all tables, Dirichlet(concentration) on what is not a structural zero."""
+    for table in coefficients.tables:
         assert isinstance(table, Table)
         values = table.values
         shape = torch.full(values.shape, concentration, dtype=torch.float64, device=values.device)

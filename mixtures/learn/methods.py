@@ -20,7 +20,6 @@ from mixtures.learn.em import ALONE, Step, em, log_prior
 from mixtures.learn.parallel import Ranks
 from mixtures.learn.stochastic import Running, Schedule, decreasing, stochastic_em
 from mixtures.mixture import Mixture
-from mixtures.tables import Table
 
 BATCH = 500  # rows per batch, unless told
 
@@ -39,7 +38,7 @@ class Task:
     model: Mixture
     rows: Batch
     pseudo_count: float
-    frozen: tuple[Table, ...]
+    frozen: tuple[nn.Module, ...]
     validation: Data | None
     ranks: Ranks = ALONE
 
@@ -152,7 +151,7 @@ class Descent(Method):
         generator: torch.Generator | None,
     ) -> None:
         rows = task.rows
-        kept = {id(parameter) for table in task.frozen for parameter in table.parameters()}
+        kept = {id(parameter) for part in task.frozen for parameter in part.parameters()}
         free = [p for p in task.model.parameters() if p.requires_grad and id(p) not in kept]
         if not free:
             raise ValueError("expected something to learn, but every parameter is frozen")

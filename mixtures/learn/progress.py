@@ -47,4 +47,8 @@ class Display:
         text = f"{restart}log-likelihood {record.log_likelihood:.5g}"
         if record.validation is not None:
             text += f", validation {record.validation:.5g}"
+        self.say(iteration, text)
+
+    def say(self, iteration: int, text: str) -> None:
+        """So many iterations are done, described in other words."""
         self.bar.update(self.task, completed=iteration, description=text)

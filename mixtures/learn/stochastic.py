@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mixtures.learn.batches import Batch, as_batch
 from mixtures.learn.em import (
@@ -25,7 +25,6 @@ from mixtures.learn.em import (
 )
 from mixtures.learn.parallel import Group, Ranks
 from mixtures.mixture import Mixture
-from mixtures.tables import Table
 
 Schedule = Callable[[int], float]
 
@@ -55,7 +54,7 @@ def stochastic_em(
     pseudo_count: float = 0.0,
     total: float | None = None,
     epochs: int = 1,
-    frozen: Sequence[Table] = (),
+    frozen: Sequence[nn.Module] = (),
     running: Running | None = None,
     group: Group | Ranks | None = None,
 ) -> Iterator[Step]:

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixtures.components import Indicator
+from mixtures.components import Data, Indicator
 from mixtures.learn.em import check_pseudo_count
-from mixtures.learn.symbols import Symbols, mutual_information
+from mixtures.learn.symbols import Symbols, correlations, mutual_information, symbol_sizes
 from mixtures.ltm import LTM
 from mixtures.mixture import Mixture
 from mixtures.tree import Node, Tree
@@ -110,6 +110,22 @@ def hidden_chow_liu(
     each = dict.fromkeys(range(d), states) if isinstance(states, int) else states
     latents: dict[Node, int] = {d + j: r for j, r in each.items()}
     return LTM(tree, symbols.sizes, latents, generator=generator, dtype=dtype)
+
+
+def hidden_tree(x: Data, weights: Tensor) -> Tree:
+    """A tree for latents over rows of any kind: of mutual information where they are symbols, of
+    absolute correlations where they are other numbers; balanced for vectors.
+    """
+    d = len(x.values)
+    if x.values.ndim > 2:
+        return Tree.balanced(d)
+    if symbol_sizes(x) is not None:
+        graph = _graph(Symbols.read(x, weights=weights), 0.0)
+    else:
+        graph = networkx.Graph()
+        graph.add_nodes_from(range(d))
+        graph.add_edges_from(_spanning_tree(correlations(x, weights).abs().numpy()))
+    return Tree.from_graph(graph, centre(graph))
 
 
 def _graph(symbols: Symbols, pseudo_count: float) -> networkx.Graph:

@@ -46,7 +46,7 @@ class Symbols(NamedTuple):
         sizes = _sizes(codes, seen, components)
         _refuse(wrong, values, "a whole number from 0 up")
         _refuse(codes >= torch.tensor(sizes)[:, None], values, "less than its number of components")
-        return cls(codes, seen, sizes, _weights(weights, n))
+        return cls(codes, seen, sizes, checked_weights(weights, n))
 
     @property
     def variables(self) -> int:
@@ -193,6 +193,32 @@ def _entropy_terms(counts: Tensor) -> Tensor:
     return torch.xlogy(counts, counts)
 
 
+def symbol_sizes(x: Any, observed: Any = None, most: int = 64) -> tuple[int, ...] | None:
+    """k_j for rows (n, d) of symbols 0 .. k_j - 1, at most `most` of them; None for others.
+
+    A column of which nothing was observed counts as one of a single symbol.
+    """
+    data = _encoded(x, observed)
+    values = data.values
+    if data.observed is not None:
+        values = values.masked_fill(~data.observed, 0)
+    if bool((values != values.floor()).any()) or bool(((values < 0) | (values >= most)).any()):
+        return None
+    return tuple((values.long().amax(1) + 1).tolist())
+
+
+def correlations(x: Data, weights: Tensor) -> Tensor:
+    """Weighted correlations of the variables, (d, d) float64; missing values count as means."""
+    values = x.values.double()
+    seen = torch.ones_like(values, dtype=torch.bool) if x.observed is None else x.observed
+    mass = weights.double() * seen
+    mean = (mass * values.where(seen, 0)).sum(1) / mass.sum(1).clamp(min=1e-300)
+    away = (values - mean[:, None]).where(seen, 0)
+    products = (away * weights.double()) @ away.mT
+    scale = products.diagonal().clamp(min=1e-300).sqrt()
+    return products / scale / scale[:, None]
+
+
 def _encoded(x: Any, observed: Any) -> Data:
     if isinstance(x, Data):
         if x.values.ndim != 2:
@@ -228,7 +254,8 @@ def _refuse(wrong: Tensor, values: Tensor, expected: str) -> None:
         raise ValueError(f"column {column}, row {row}: expected {expected}, got {value:g}")
 
 
-def _weights(weights: Any, rows: int) -> Tensor | None:
+def checked_weights(weights: Any, rows: int) -> Tensor | None:
+    """Row weights (n,) float64; ValueError unless finite, non-negative and not all zero."""
     if weights is None:
         return None
     weights = torch.as_tensor(weights, dtype=torch.float64).detach().cpu()
