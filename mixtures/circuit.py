@@ -18,78 +18,13 @@ from typing import Any, Literal
 
 import numpy
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from mixtures.blocks import Block, Integers
+
 Combine = Literal["product", "outer", "concatenate"]
-Integers = NDArray[numpy.int64]
+FACTORS = 64  # products of more mantissas underflow too often
 ONE, ZERO, CONSTANTS = 0, 1, 2  # the first two rows of a buffer hold the ring's one and zero
-
-
-class Block:
-    """Which rows of a buffer L steps of N nodes of width w read: a view where they are evenly
-    spaced.
-    """
-
-    def __init__(self, rows: Integers, width: int) -> None:
-        self.rows = rows
-        self.steps, self.nodes = rows.shape
-        self.width = width
-        self.even = _even_spacing(rows, width)
-
-    def read(self, buffer: Tensor) -> list[Tensor]:
-        """The values of each step, (N, w, B) each."""
-        if self.steps == 1:
-            return [self.whole(buffer)[0]]
-        whole = self.whole(buffer).unbind(0)
-        return list(whole if self.even is None or self.even[1] >= 0 else whole[::-1])
-
-    def write(self, buffer: Tensor, step: int, values: Tensor, *, add: bool) -> None:
-        """Put or add values (N, w, B) where step `step` reads."""
-        if self.even is None:
-            rows = self._index(buffer.device, step)
-            flat = values.reshape(-1, values.shape[-1])
-            if flat.untyped_storage().data_ptr() == buffer.untyped_storage().data_ptr():
-                flat = (
-                    flat.clone()
-                )  # torch refuses to scatter a buffer's part into the buffer itself
-            if add:
-                buffer.index_add_(0, rows, flat)
-            else:
-                buffer.index_copy_(0, rows, flat)
-            return
-        start, stride, spacing = self.even
-        place = buffer[start + step * stride :].as_strided(
-            (self.nodes, self.width, buffer.shape[1]),
-            (spacing * buffer.stride(0), buffer.stride(0), buffer.stride(1)),
-        )
-        place.add_(values) if add else place.copy_(values)
-
-    def whole(self, buffer: Tensor) -> Tensor:
-        """All steps as one tensor (L, N, w, B), the last step first if the rows run backwards."""
-        shape = (self.steps, self.nodes, self.width, buffer.shape[1])
-        if self.even is None:
-            return buffer.index_select(0, self._index(buffer.device)).view(shape)
-        start, stride, spacing = self.even
-        first = start + min(0, stride * (self.steps - 1))
-        unit = buffer.stride(0)
-        strides = (abs(stride) * unit, spacing * unit, unit, buffer.stride(1))
-        return buffer[first:].as_strided(shape, strides)
-
-    def _index(self, device: torch.device, step: int | None = None) -> Tensor:
-        key = (str(device), step)
-        if key not in self._indices:
-            rows = self.rows if step is None else self.rows[step]
-            spread = rows.reshape(-1, 1) + numpy.arange(self.width)
-            index = torch.as_tensor(spread.reshape(-1), device=device)
-            if self.steps > 64 and step is not None:
-                return index
-            self._indices[key] = index
-        return self._indices[key]
-
-    @cached_property
-    def _indices(self) -> dict[Any, Tensor]:
-        return {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,6 +79,11 @@ class Layer:
             return (Block(self.children.transpose(1, 2, 0).reshape(self.steps, -1), 1),)
         if self.gathered:
             return (Block(self.children[:, 0], self.widths[0]),)
+        return self.each
+
+    @cached_property
+    def each(self) -> tuple[Block, ...]:
+        """One block per child."""
         rows = [
             self.children[i, :1] if i == self.carry else self.children[i]
             for i in range(len(self.widths))
@@ -213,7 +153,25 @@ class Circuit:
     def is_multilinear_tree(self) -> bool:
         """A tree whose every layer mixes, with few factors each: what mantissas serve."""
         return self.is_tree and all(
-            layer.table is not None and len(layer.widths) <= 8 for layer in self.layers
+            layer.table is not None and len(layer.widths) <= FACTORS for layer in self.layers
+        )
+
+    @cached_property
+    def has_patterns(self) -> bool:
+        """A tree whose nodes may be evaluated once per pattern of what is below them: long runs,
+        which are better left in one piece, are not most of it.
+        """
+        runs = sum(layer.steps * layer.nodes for layer in self.layers if layer.steps > 1)
+        nodes = sum(layer.steps * layer.nodes for layer in self.layers)
+        return self.is_tree and 3 * runs < nodes and all(map(self._reads_nodes, self.layers))
+
+    def _reads_nodes(self, layer: Layer) -> bool:
+        """Whether a layer reads whole nodes, none of them constant, and no parts of nodes."""
+        owners, widths = layer.owners, numpy.array(layer.widths)[:, None, None]
+        return bool(
+            (owners >= CONSTANTS).all()
+            and (layer.children == self.row_of[owners]).all()
+            and (self.width_of[owners] == widths).all()
         )
 
     def existing(self, device: torch.device) -> Tensor:
@@ -374,19 +332,3 @@ class Growing:
             self._held = held
         self._held[self._size : size] = values
         self._size = size
-
-
-def _even_spacing(rows: Integers, width: int) -> tuple[int, int, int] | None:
-    """(first, step stride, node spacing) if rows[l, n] = first + l stride + n spacing, spacing >=
-    width.
-    """
-    steps, nodes = rows.shape
-    if rows.size == 0:
-        return None
-    first = int(rows[0, 0])
-    spacing = int(rows[0, 1] - first) if nodes > 1 else width
-    stride = int(rows[1, 0] - first) if steps > 1 else width * nodes
-    if spacing < width or (steps > 1 and stride == 0):
-        return None
-    ideal = first + stride * numpy.arange(steps)[:, None] + spacing * numpy.arange(nodes)
-    return (first, stride, spacing) if numpy.array_equal(rows, ideal) else None

@@ -13,7 +13,7 @@ from torch import Tensor
 from mixtures.circuit import Layer
 from mixtures.coefficients import CoefficientTensor
 from mixtures.engine import buffer_rows, from_tensor, layer_weights, upward
-from mixtures.passes import Shares, Values, downward
+from mixtures.passes import Shares, Values, downward, split_flow
 from mixtures.semiring import Linear, Modular, modular_bmm
 
 PRIME = 2**31 - 1
@@ -139,5 +139,5 @@ class Gradients(Shares):
             entries = below[:, :, None] * inside[:, None] % ring.p
             self.gradients[layer.table].index_add_(0, slots, entries)
             below = modular_bmm(mixing.values.mT, below, ring.p)
-        parts = self._split(layer, ring, factors, below)
-        self._hand_on(layer, step, [part % ring.p for part in parts])
+        parts = split_flow(layer, ring, factors, below)
+        self._hand_on(values, place, step, [part % ring.p for part in parts])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from mixtures.leafrows import buffer_rows, leaf_columns
 from mixtures.networkpass import NetworkPass, networks
 from mixtures.passes import (
     Evidence,
-    LayerWeights,
     Shares,
     Stacks,
     Values,
@@ -29,25 +27,15 @@ from mixtures.passes import (
     read_children,
     upward,
 )
-from mixtures.scaled import Scaled, safe_limit
 from mixtures.semiring import Linear, Log, Sample, Semiring
+from mixtures.source import Source, located
+from mixtures.source import from_tensor as from_tensor
+from mixtures.stretch import Upward, stretches
 
 STEP_ELEMENTS = (
     2**17
 )  # numbers one step of a chunk should touch: large enough to outweigh its overhead
 CHUNK_ELEMENTS = 2**23  # numbers a chunk may hold at most
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where leaves come from: `read(a, b)` gives rows a..b-1 as (d, max k, b - a), `rows` of
-    them.
-    """
-
-    rows: int
-    read: Callable[[int, int], Tensor]
-    observed: Callable[[int, int], Tensor | None] = lambda start, stop: None  # (d, b - a)
-    evidence: Mapping[Any, Tensor] | None = None  # latent -> (rows, r) log-weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,30 +49,34 @@ class Chunk:
     states: Mapping[Any, Tensor]  # latent -> (r, B)
 
 
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """Posteriors of the components of some rows, to be summed: (which rows, (d, max k, rows)).
+
+    None in the place of rows: of all symbols, summed over the rows that have them.
+    """
+
+    start: int
+    stop: int
+    log_value: Tensor  # (B,)
+    inputs: Sequence[tuple[slice | Tensor | None, Tensor]]
+
+
 def rows_at_once(circuit: Circuit) -> int:
     """How many rows of data a chunk holds: few enough for the cache, enough to outweigh
     overheads.
     """
-    steps = sum(layer.steps for layer in circuit.layers)
+    steps = 1 + sum(layer.steps for layer in circuit.layers)
     wanted = STEP_ELEMENTS * steps // circuit.rows
     allowed = CHUNK_ELEMENTS // circuit.rows
     return max(1, min(max(32, wanted), allowed))
 
 
-def from_tensor(leaves: Tensor, evidence: Mapping[Any, Tensor] | None = None) -> Source:
-    """A source that reads leaves (n, d, k) held in memory."""
-    return Source(
-        rows=leaves.shape[0],
-        read=lambda start, stop: leaves[start:stop].permute(1, 2, 0),
-        evidence=evidence,
-    )
-
-
-def chunks(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the chunks that `rows` rows are cut into."""
+def chunks(circuit: Circuit, stop: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the chunks that rows are cut into."""
     size = rows_at_once(circuit)
-    for start in range(0, rows, size):
-        yield start, min(rows, start + size)
+    for first in range(start, stop, size):
+        yield first, min(stop, first + size)
 
 
 def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -> Tensor:
@@ -92,10 +84,10 @@ def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -
     network = _serving(circuit, stacks, source, ring)
     if network is not None:
         return network.contract(source)
-    prepared = _Prepared(circuit, stacks, ring)
     found = [
-        _up(prepared, source, ring, start, stop).value
-        for start, stop in chunks(circuit, source.rows)
+        stretch.up(start, stop).value
+        for stretch in stretches(circuit, stacks, source, ring)
+        for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start)
     ]
     return torch.cat(found) if found else source.read(0, 0).new_empty(0)
 
@@ -110,63 +102,6 @@ def _serving(
     """The passes of scalar circuits, where they serve: logarithms, no evidence about latents."""
     serves = type(ring) in (Log, Sample) and not source.evidence
     return make(circuit, stacks) if serves else None
-
-
-@dataclass(eq=False)
-class _Upward:
-    """The values of one chunk, and the values anew of the rows for which mantissas do not do."""
-
-    values: Values
-    value: Tensor  # (B,)
-    again: Values | None = None
-    rows: Tensor | None = None  # which rows `again` is about
-
-
-class _Prepared:
-    """The weights of a circuit, laid out for its layers once for all chunks."""
-
-    def __init__(self, circuit: Circuit, stacks: Stacks, ring: Semiring) -> None:
-        self.circuit, self.stacks = circuit, stacks
-        self.weights = layer_weights(circuit, stacks)
-        self.safe = safe_limit(circuit, stacks) if type(ring) is Log else None
-
-    @cached_property
-    def double(self) -> LayerWeights:
-        """In float64, for the rows for which mantissas do not do."""
-        return layer_weights(self.circuit, [stack.double() for stack in self.stacks])
-
-
-def _up(prepared: _Prepared, source: Source, ring: Semiring, start: int, stop: int) -> _Upward:
-    """One upward pass over rows start..stop-1.
-
-    In mantissas where they serve, the rows that underflow may have touched again in logarithms.
-    Logarithms of trees are float64 in float32 models, too: their last digits are those of
-    posteriors.
-    """
-    circuit = prepared.circuit
-    leaves = source.read(start, stop)
-    if prepared.safe is None:
-        evidence = located(circuit, source.evidence, ring, start, stop)
-        inputs = buffer_rows(circuit, leaves)
-        if type(ring) is Log and circuit.is_tree:
-            values = upward(circuit, prepared.double, ring, inputs.double(), evidence)
-        else:
-            values = upward(circuit, prepared.weights, ring, inputs, evidence)
-        return _Upward(values, values.root.to(leaves.dtype, copy=True))
-    scaled = Scaled(prepared.safe, leaves)
-    evidence = located(circuit, source.evidence, scaled, start, stop)
-    inputs = buffer_rows(circuit, scaled.inputs(circuit, leaves))
-    values = upward(circuit, prepared.weights, scaled, inputs, evidence)
-    value = values.root.double().log().add_(scaled.scale).to(leaves.dtype)
-    suspect = scaled.suspect
-    if not bool(suspect.any()):
-        return _Upward(values, value)
-    rows = suspect.nonzero().flatten()
-    scaled.neutralise(values.buffer)
-    evidence = located(circuit, source.evidence, ring, start, stop, rows)
-    inputs = buffer_rows(circuit, leaves.index_select(-1, rows)).double()
-    again = upward(circuit, prepared.double, ring, inputs, evidence)
-    return _Upward(values, value.index_copy(0, rows, again.root.to(value.dtype)), again, rows)
 
 
 def sweep(
@@ -189,27 +124,74 @@ def sweep(
         for start, stop, value, inputs in network.sweep(source, row_weights, counts):
             yield Chunk(start, stop, value, inputs, {})
         return
-    prepared = _Prepared(circuit, stacks, ring)
-    for start, stop in chunks(circuit, source.rows):
-        up = _up(prepared, source, ring, start, stop)
-        root = torch.ones_like(up.value) if row_weights is None else row_weights[start:stop]
-        if ring.logarithmic:
-            root = root.where(up.value > -torch.inf, 0)
-        below = _below(circuit, source, up.values.evidence, start, stop)
-        first = root if up.rows is None else root.index_fill(0, up.rows, 0)
-        first = first.to(up.values.buffer.dtype)
-        inputs, states = _down(up.values, first, counts, below, keep_states)
-        inputs = inputs.to(root.dtype)
-        states = {name: state.to(root.dtype) for name, state in states.items()}
-        if up.again is not None and up.rows is not None:
-            if below is not None:
-                below = below.index_select(1, up.rows)
-            again = root[up.rows].double()
-            more, more_states = _down(up.again, again, counts, below, keep_states)
-            inputs.index_copy_(2, up.rows, more.to(inputs.dtype))
-            for name, state in more_states.items():
-                states[name].index_copy_(1, up.rows, state.to(inputs.dtype))
-        yield Chunk(start, stop, up.value, inputs, states)
+    for stretch in stretches(circuit, stacks, source, ring, patterns=False):
+        for start, stop in chunks(circuit, stretch.stop, stretch.start):
+            up = stretch.up(start, stop)
+            first, again = _roots(up, ring, row_weights, start, stop)
+            below = stretch.below(up.values, start, stop)
+            shares = _down(up.values, first, counts, below, keep_states)
+            inputs, states = _found(up.values, shares, up.value)
+            if up.again is not None and up.rows is not None:
+                if below is not None:
+                    below = below.index_select(1, up.rows)
+                shares = _down(up.again, again, counts, below, keep_states)
+                more, more_states = _found(up.again, shares, up.value)
+                inputs.index_copy_(2, up.rows, more)
+                for name, state in more_states.items():
+                    states[name].index_copy_(1, up.rows, state)
+            yield Chunk(start, stop, up.value, inputs, states)
+
+
+def expected(
+    circuit: Circuit,
+    stacks: Stacks,
+    source: Source,
+    row_weights: Tensor,
+    counts: Sequence[Tensor],
+) -> Iterator[Expected]:
+    """As `sweep`, for what is summed over rows: nodes with patterns are swept once a pattern."""
+    ring = Log()
+    network = _serving(circuit, stacks, source, ring)
+    if network is not None:
+        for start, stop, value, inputs in network.sweep(source, row_weights, counts):
+            yield Expected(start, stop, value, [(slice(start, stop), inputs)])
+        return
+    for stretch in stretches(circuit, stacks, source, ring):
+        fold, zero = stretch.fold, stretch.start
+        for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start):
+            up = stretch.up(start, stop)
+            first, again = _roots(up, ring, row_weights, start, stop)
+            below = stretch.below(up.values, start, stop)
+            shares = _down(up.values, first, counts, below)
+            found: list[tuple[slice | Tensor | None, Tensor]] = []
+            flows = stretch.leaf_flows(shares)
+            if flows is not None:
+                found.append((slice(start, stop), flows.to(up.value.dtype)))
+            if fold is not None:
+                fold.take(shares.given, start - zero, stop - zero)
+            if up.again is not None and up.rows is not None:
+                below = stretch.below(up.again, start, stop)
+                if below is not None:
+                    below = below.index_select(1, up.rows)
+                shares = _down(up.again, again, counts, below)
+                more = leaf_columns(circuit, shares.inputs(circuit)).to(up.value.dtype)
+                found.append((start + up.rows, more))
+            yield Expected(start, stop, up.value, found)
+        if fold is not None:
+            nothing = row_weights[:0]
+            yield Expected(zero, zero, nothing, [(None, fold.down(counts).to(row_weights.dtype))])
+
+
+def _roots(
+    up: Upward, ring: Linear | Log, row_weights: Tensor | None, start: int, stop: int
+) -> tuple[Tensor, Tensor]:
+    """The flows into the root (B,), and those of the rows that were evaluated again."""
+    root = torch.ones_like(up.value) if row_weights is None else row_weights[start:stop]
+    if ring.logarithmic:
+        root = root.where(up.value > -torch.inf, 0)
+    if up.rows is None:
+        return root, root[:0]
+    return root.index_fill(0, up.rows, 0), root[up.rows]
 
 
 def _down(
@@ -217,13 +199,20 @@ def _down(
     root: Tensor,
     counts: Sequence[Tensor] | None,
     observed: Tensor | None,
-    keep_states: bool,
-) -> tuple[Tensor, dict[Any, Tensor]]:
-    """The flows of components (d, max k, B) and of latents; counts are added to `counts`."""
+    keep_states: bool = False,
+) -> Shares:
+    """One downward pass of shares; counts are added to `counts`."""
+    root = root.to(values.buffer.dtype)
     shares = Shares(values, root, counts=counts, observed=observed, keep_states=keep_states)
     downward(values, shares)
+    return shares
+
+
+def _found(values: Values, shares: Shares, like: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
+    """The flows of components (d, max k, B) and of latents."""
     states = named(values.circuit, shares.states or {})
-    return leaf_columns(values.circuit, shares.inputs(values.circuit)), states
+    inputs = leaf_columns(values.circuit, shares.inputs(values.circuit)).to(like.dtype)
+    return inputs, {name: state.to(like.dtype) for name, state in states.items()}
 
 
 def choose(
@@ -304,7 +293,7 @@ def insides(
         values = upward(circuit, weights, Log(), inputs, evidence)
         found = {}
         for place, layer in enumerate(circuit.layers):
-            children, out = read_children(layer, values.buffer), layer.out(values.buffer)
+            children, out = read_children(values, place), layer.out(values.buffer)
             for step in range(layer.steps):
                 factors = factors_at(layer, children, out, step)
                 found[place, step] = inside_of(values, place, step, factors)
@@ -322,7 +311,7 @@ def tilt(circuit: Circuit, stacks: Stacks, source: Source) -> list[Tensor | None
     values = upward(circuit, weights, Log(), buffer_rows(circuit, source.read(0, 1)), evidence)
     found: list[Tensor | None] = []
     for place, layer in enumerate(circuit.layers):
-        children, out = read_children(layer, values.buffer), layer.out(values.buffer)
+        children, out = read_children(values, place), layer.out(values.buffer)
         steps = []
         for step, mixing in enumerate(weights[place]):
             if mixing is None:
@@ -332,29 +321,6 @@ def tilt(circuit: Circuit, stacks: Stacks, source: Source) -> list[Tensor | None
             total = terms.sum(-1, keepdim=True)
             steps.append(torch.where(total > 0, terms / total, mixing.values))
         found.append(torch.stack(steps) if steps else None)
-    return found
-
-
-def located(
-    circuit: Circuit,
-    evidence: Mapping[Any, Tensor] | None,
-    ring: Semiring,
-    start: int,
-    stop: int,
-    rows: Tensor | None = None,
-) -> Evidence | None:
-    """Evidence about named latents, for (some of the) rows start..stop-1, where the passes look for
-    it.
-    """
-    if not evidence:
-        return None
-    found: dict[tuple[int, int], list[tuple[int, Tensor]]] = {}
-    for name, logs in evidence.items():
-        layer, step, position = circuit.latents[name]
-        part = logs[start:stop] if rows is None else logs[start:stop].index_select(0, rows)
-        padding = circuit.layers[layer].inside - part.shape[1]
-        weight = ring.evidence(torch.nn.functional.pad(part, (0, padding)).mT)
-        found.setdefault((layer, step), []).append((position, weight))
     return found
 
 

@@ -332,6 +332,35 @@ class Mixture(Described, nn.Module, Summaries):
                 rows.check_possible(chunk)
                 yield chunk
 
+    def expected(
+        self,
+        data: Data,
+        row_weights: Tensor,
+        counts: Sequence[Tensor],
+        evidence: Evidence | None = None,
+    ) -> tuple[float, dict[str, Tensor]]:
+        """The log-likelihood and the expected statistics of the components; adds to `counts`.
+
+        Raises ValueError naming rows of probability zero.
+        """
+        source = self._source(data, None, None, evidence)
+        tensor, total = self.coefficients, 0.0
+        statistics: dict[str, Tensor] = {}
+        if len(data) == 0:  # of a rank without rows
+            shape = (self.variables, self.components.largest, 0)
+            statistics = self.components.statistics(data, row_weights.new_zeros(shape))
+        with torch.no_grad():
+            for part in engine.expected(tensor.circuit, tensor.arrays, source, row_weights, counts):
+                rows.check_possible(part)
+                weights = row_weights[part.start : part.stop].double()
+                total += float((weights * part.log_value.double()).sum())
+                for index, flows in part.inputs:
+                    own = rows.symbols(data) if index is None else data.rows(index)
+                    for name, value in self.components.statistics(own, flows).items():
+                        known = statistics.get(name)
+                        statistics[name] = value if known is None else known + value
+        return total, statistics
+
     def _source(
         self, x: Any, observed: Any, leaves: Tensor | None, evidence: Evidence | None
     ) -> engine.Source:

@@ -18,6 +18,7 @@ RUN = 8  # steps of a chain after which values are renormalised at the latest
 Stacks = Sequence[Tensor]  # the values of a model's tables, (slots, P, C) each
 LayerWeights = list[list[Weights | None]]  # of each layer, of each step
 Evidence = Mapping[tuple[int, int], list[tuple[int, Tensor]]]  # (layer, step): (position, (C, B))
+Given = Mapping[tuple[int, int], Tensor]  # (layer, child position): values (N, w, B) from elsewhere
 
 
 @dataclass(eq=False)
@@ -29,6 +30,7 @@ class Values:
     weights: LayerWeights
     buffer: Tensor  # (S, B)
     evidence: Evidence
+    given: Given
 
     @property
     def root(self) -> Tensor:
@@ -69,18 +71,22 @@ def upward(
     inputs: Tensor,
     evidence: Evidence | None = None,
     observed: Tensor | None = None,
+    given: Given | None = None,
 ) -> Values:
     """One upward pass; inputs (sum of k_j, B) in the ring's representation.
 
     With `observed` (nodes, B) the value of a node below which nothing is observed is the ring's
-    one.
+    one. Inputs that are `given` are none of `inputs`, which come first; the root may be one.
     """
     buffer = inputs.new_empty((circuit.rows, inputs.shape[1]))
     buffer[ONE], buffer[ZERO] = ring.one, ring.zero
-    buffer[CONSTANTS : CONSTANTS + circuit.input_rows] = inputs
-    values = Values(circuit, ring, weights, buffer, evidence or {})
+    buffer[CONSTANTS : CONSTANTS + len(inputs)] = inputs
+    values = Values(circuit, ring, weights, buffer, evidence or {}, given or {})
+    root = values.given.get((len(circuit.layers), 0))
+    if root is not None:
+        values.root.copy_(root[0, 0])
     for place, layer in enumerate(circuit.layers):
-        children, out = read_children(layer, buffer), layer.out(buffer)
+        children, out = read_children(values, place), layer.out(buffer)
         for step, mixing in enumerate(weights[place]):
             factors = factors_at(layer, children, out, step)
             inside = inside_of(values, place, step, factors)
@@ -99,7 +105,7 @@ def downward(values: Values, flow: Flow) -> None:
     """One downward pass: every layer hands the flow of its outputs on to its children."""
     for place in reversed(range(len(values.circuit.layers))):
         layer = values.circuit.layers[place]
-        children, out = read_children(layer, values.buffer), layer.out(values.buffer)
+        children, out = read_children(values, place), layer.out(values.buffer)
         flow.enter(values, place)
         for step in reversed(range(layer.steps)):
             factors = factors_at(layer, children, out, step)
@@ -108,8 +114,14 @@ def downward(values: Values, flow: Flow) -> None:
         flow.leave(values, place)
 
 
-def read_children(layer: Layer, buffer: Tensor) -> list[Sequence[Tensor]]:
+def read_children(values: Values, place: int) -> list[Sequence[Tensor]]:
     """For each child position the values of each step (of the carried child: of step 0 only)."""
+    layer, buffer = values.circuit.layers[place], values.buffer
+    if values.given:
+        found = [values.given.get((place, position)) for position in range(len(layer.widths))]
+        if any(part is not None for part in found):
+            parts = zip(found, layer.each, strict=True)
+            return [block.read(buffer) if part is None else [part] for part, block in parts]
     if layer.gathered:
         return [[factor] for factor in layer.blocks[0].whole(buffer).unbind(0)]
     return [block.read(buffer) for block in layer.blocks]
@@ -208,6 +220,9 @@ class Shares(Flow):
         self.observed = observed
         self.add = not circuit.is_tree
         self.states: dict[tuple[int, int], Tensor] | None = {} if keep_states else None
+        self.given: dict[tuple[int, int], Tensor] = {}  # the flows of what the values were given
+        if (len(circuit.layers), 0) in values.given:
+            self.given[len(circuit.layers), 0] = root[None, None]
         self._totals: Tensor | None = None
         self._entries: Tensor | None = None
 
@@ -247,7 +262,7 @@ class Shares(Flow):
             self.states[place, step] = ring.weigh(below, inside)
         for position, weight in values.evidence.get((place, step), ()):
             below[position] = ring.pass_evidence(below[position], weight)
-        self._hand_on(layer, step, self._split(layer, ring, factors, below))
+        self._hand_on(values, place, step, split_flow(layer, ring, factors, below))
 
     def leave(self, values: Values, place: int) -> None:
         layer = values.circuit.layers[place]
@@ -265,34 +280,40 @@ class Shares(Flow):
             return None
         return self.observed[layer.nodes_of(step)]
 
-    def _split(
-        self, layer: Layer, ring: Linear | Log, factors: Sequence[Tensor], below: Tensor
-    ) -> Sequence[Tensor]:
-        """The flow of each child of N nodes, given that of the combined children."""
-        if layer.combine == "product":
-            return ring.split(factors, below)
-        if layer.scalars:
-            return [below.reshape(-1, 1, below.shape[-1])]
-        if layer.combine == "concatenate":
-            return below.split(list(layer.widths), dim=1)
-        spread = _spread(layer, factors)
-        parts = ring.split(spread, below.view(layer.nodes, *layer.widths, below.shape[-1]))
-        axes = range(1, len(layer.widths) + 1)
-        sums = []
-        for place, part in enumerate(parts):
-            others = [axis for axis in axes if axis != place + 1]
-            sums.append(part.sum(others) if others else part)
-        return sums
-
-    def _hand_on(self, layer: Layer, step: int, parts: Sequence[Tensor]) -> None:
-        for place, part in enumerate(parts):
-            if place == layer.carry and step > 0:
+    def _hand_on(self, values: Values, place: int, step: int, parts: Sequence[Tensor]) -> None:
+        layer = values.circuit.layers[place]
+        given = any((place, position) in values.given for position in range(len(parts)))
+        for position, part in enumerate(parts):
+            if (place, position) in values.given:
+                self.given[place, position] = part
+            elif position == layer.carry and step > 0:
                 target = layer.out(self.buffer)[step - 1]
                 target.add_(part) if self.add else target.copy_(part)
-            elif layer.gathered:
-                layer.blocks[0].write(self.buffer, place, part, add=self.add)
+            elif layer.gathered and not given:
+                layer.blocks[0].write(self.buffer, position, part, add=self.add)
             else:
-                layer.blocks[place].write(self.buffer, step, part, add=self.add)
+                block = layer.each[position] if given else layer.blocks[position]
+                block.write(self.buffer, step, part, add=self.add)
+
+
+def split_flow(
+    layer: Layer, ring: Linear | Log, factors: Sequence[Tensor], below: Tensor
+) -> Sequence[Tensor]:
+    """The flow of each child of N nodes, given that of the combined children."""
+    if layer.combine == "product":
+        return ring.split(factors, below)
+    if layer.scalars:
+        return [below.reshape(-1, 1, below.shape[-1])]
+    if layer.combine == "concatenate":
+        return below.split(list(layer.widths), dim=1)
+    spread = _spread(layer, factors)
+    parts = ring.split(spread, below.view(layer.nodes, *layer.widths, below.shape[-1]))
+    axes = range(1, len(layer.widths) + 1)
+    sums = []
+    for place, part in enumerate(parts):
+        others = [axis for axis in axes if axis != place + 1]
+        sums.append(part.sum(others) if others else part)
+    return sums
 
 
 def anything_observed(circuit: Circuit, observed: Tensor, evidence: Evidence) -> Tensor:

@@ -30,7 +30,18 @@ def source(
     def observed(start: int, stop: int) -> Tensor | None:
         return None if seen is None else seen[:, start:stop]
 
-    return engine.Source(len(data), read, observed, evidence)
+    def leaves() -> Tensor:
+        with torch.no_grad():
+            return components.log_prob_encoded(symbols(data))
+
+    return engine.Source(len(data), read, observed, evidence, lambda: data.coding, leaves)
+
+
+def symbols(data: Data) -> Data:
+    """A row for every symbol of each variable, as data."""
+    coding = data.coding
+    assert coding is not None
+    return Data(coding.values, coding.observed)
 
 
 def single(components: Components, x: Any, observed: Any) -> Data:
@@ -87,7 +98,7 @@ def check_whole(data: Data) -> None:
         )
 
 
-def check_possible(chunk: engine.Chunk) -> None:
+def check_possible(chunk: engine.Chunk | engine.Expected) -> None:
     """Raise where a row has probability zero (or NaN): it has no posterior."""
     bad = ~(chunk.log_value > -torch.inf)
     if bool(bad.any()):

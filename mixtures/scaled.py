@@ -17,8 +17,6 @@ from mixtures.passes import RUN
 from mixtures.semiring import Log, reduce_product
 from mixtures.weights import Counts, Weights
 
-FACTORS = 8  # products of more factors underflow too often for mantissas
-
 
 class Scaled(Log):
     """One chunk of rows under Log, in mantissas that are renormalised to a maximum of one.
@@ -41,7 +39,7 @@ class Scaled(Log):
     @property
     def suspect(self) -> Tensor:
         """Rows (B,) that must be evaluated again; NaN counts as suspect."""
-        return ~(self.low >= self.safe)
+        return ~(self.low >= self.safe) | self.scale.isnan()
 
     def neutralise(self, buffer: Tensor) -> None:
         """Put ones where rows are suspect, so that no NaN meets a flow of zero."""
@@ -50,10 +48,10 @@ class Scaled(Log):
             if top is not None:
                 top.masked_fill_(self.suspect, 1.0)
 
-    def inputs(self, circuit: Circuit, leaves: Tensor) -> Tensor:
-        """Log leaves (d, max k, B) as mantissas (d, max k, B)."""
-        if not circuit.uniform:
-            leaves = leaves.masked_fill(~circuit.existing(leaves.device)[..., None], -torch.inf)
+    def inputs(self, leaves: Tensor, existing: Tensor | None = None) -> Tensor:
+        """Log leaves (d, max k, B) as mantissas, zero where columns (d, max k) do not exist."""
+        if existing is not None:
+            leaves = leaves.masked_fill(~existing[..., None], -torch.inf)
         return self._mantissas(leaves, 1)
 
     def evidence(self, logs: Tensor) -> Tensor:
@@ -73,10 +71,14 @@ class Scaled(Log):
             self.tops.append(None)
             return
         top = out.amax(1, keepdim=True)
-        torch.minimum(self.low, top.amin((0, 1)), out=self.low)
-        self.scale += top.log().sum((0, 1), dtype=torch.float64)
+        self.settle(top, out)
         out.div_(top)
         self.tops.append(top)
+
+    def settle(self, top: Tensor, out: Tensor) -> None:
+        """Note what `out` (N, P, B) will be divided by, (N, 1, B)."""
+        torch.minimum(self.low, top.amin((0, 1)), out=self.low)
+        self.scale += top.log().sum((0, 1), dtype=torch.float64)
 
     def share(
         self,
@@ -93,7 +95,42 @@ class Scaled(Log):
             ratio.div_(top)
         if counts is not None:
             counts.add(ratio, inside)
-        return torch.bmm(weights.values.mT, ratio).mul_(inside)
+        if inside.stride(-1) == 1:
+            return torch.bmm(weights.values.mT, ratio).mul_(inside)
+        return torch.bmm(ratio.mT, weights.values).mT.mul_(inside)  # as `inside` lies in memory
+
+
+class ScaledPatterns(Scaled):
+    """Mantissas whose columns are patterns, each node with patterns and scales of its own.
+
+    With `repair`, values where underflow cannot be excluded are replaced by ones with scale NaN,
+    which makes a suspect of every row that meets such a pattern.
+    """
+
+    def __init__(self, safe: float, like: Tensor, *, repair: bool = False) -> None:
+        super().__init__(safe, like)
+        self.repair = repair
+        self.mask: Tensor | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether underflow cannot be excluded somewhere."""
+        tops = [top.amin() for top in self.tops if top is not None]
+        return bool(tops) and not bool(torch.stack(tops).amin() >= self.safe)
+
+    def settle(self, top: Tensor, out: Tensor) -> None:
+        if self.repair:
+            self.mask = ~(top >= self.safe)
+            top.masked_fill_(self.mask, 1.0)
+            out.masked_fill_(self.mask, 1.0)
+
+    def write_logs(self, out: Tensor) -> None:
+        """Write the logarithms of what the newest values were divided by to `out` (N B,)."""
+        top = self.tops[-1]
+        assert top is not None
+        out.copy_(top.view(-1)).log_()
+        if self.mask is not None:
+            out.masked_fill_(self.mask.view(-1), torch.nan)
 
 
 def safe_limit(circuit: Circuit, stacks: Sequence[Tensor]) -> float | None:
@@ -107,5 +144,6 @@ def safe_limit(circuit: Circuit, stacks: Sequence[Tensor]) -> float | None:
     if not smallest > info.tiny**0.5:
         return None
     states = max(layer.inside for layer in circuit.layers)
-    limit = RUN * FACTORS * states * info.tiny / (smallest * info.eps)
+    factors = max(len(layer.widths) for layer in circuit.layers)
+    limit = RUN * factors * states * info.tiny / (smallest * info.eps)
     return limit if limit < 1e-3 else None

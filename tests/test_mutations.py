@@ -17,6 +17,7 @@ import mixtures.networkpass
 import mixtures.passes
 import mixtures.scaled
 import mixtures.semiring
+import mixtures.stretch
 import mixtures.tables
 import mixtures.treetensor
 
@@ -87,7 +88,8 @@ def transposed_tables(monkeypatch):
 
 def dropped_evidence(monkeypatch):
     """What is known about latents is not used."""
-    monkeypatch.setattr(mixtures.engine, "located", lambda *arguments: None)
+    for module in (mixtures.engine, mixtures.stretch):
+        monkeypatch.setattr(module, "located", lambda *arguments: None)
 
 
 def sums_for_maxima(monkeypatch):
@@ -127,7 +129,8 @@ def flattened_edges(monkeypatch):
 
 def forgotten_mask(monkeypatch):
     """Counts flow into what nobody has observed."""
-    monkeypatch.setattr(mixtures.engine, "anything_observed", lambda *arguments: None)
+    for module in (mixtures.engine, mixtures.stretch):
+        monkeypatch.setattr(module, "anything_observed", lambda *arguments: None)
     down = mixtures.networkpass.NetworkValues.down
     monkeypatch.setattr(
         mixtures.networkpass.NetworkValues,

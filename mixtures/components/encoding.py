@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+
+from mixtures.components.coding import FEWEST_ROWS, WHOLE_ROWS, Coding, coded
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,7 @@ class Data:
 
     values: Tensor
     observed: Tensor | None = None
+    part_of: tuple[Data, slice | Tensor] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return self.values.shape[1]
@@ -35,12 +38,22 @@ class Data:
     def rows(self, index: slice | Tensor) -> Data:
         """The rows of a slice (a view) or of a tensor of indices (a copy)."""
         observed = None if self.observed is None else self.observed[:, index]
-        return Data(self.values[:, index], observed)
+        return Data(self.values[:, index], observed, (self, index))
 
     def columns(self, index: slice | Tensor) -> Data:
         """The variables of a slice (a view) or of a tensor of indices (a copy)."""
         observed = None if self.observed is None else self.observed[index]
         return Data(self.values[index], observed)
+
+    @cached_property
+    def coding(self) -> Coding | None:
+        """The rows as symbols, where columns hold few whole numbers; worked out once."""
+        if self.part_of is not None and len(self) >= FEWEST_ROWS:
+            whole, index = self.part_of
+            if len(self) < len(whole) <= WHOLE_ROWS:
+                return None if whole.coding is None else whole.coding.rows(index)
+        with torch.no_grad():
+            return coded(self.values.detach(), self.observed)
 
     @cached_property
     def any_observed(self) -> Tensor | None:

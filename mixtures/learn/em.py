@@ -90,17 +90,7 @@ def expectations(
         torch.zeros(array.shape, dtype=torch.float64, device=array.device)
         for array in model.coefficients.arrays
     ]
-    statistics: dict[str, Tensor] = {}
-    if len(data) == 0:  # of a rank without rows
-        shape = (model.components.variables, model.components.largest, 0)
-        statistics = model.components.statistics(data, row_weights.new_zeros(shape))
-    total = 0.0
-    for chunk in model.sweep(data, row_weights=row_weights, counts=counts, evidence=evidence):
-        rows = slice(chunk.start, chunk.stop)
-        found = model.components.statistics(data.rows(rows), chunk.inputs)
-        for name, value in found.items():
-            statistics[name] = statistics[name] + value if name in statistics else value
-        total += float((row_weights[rows].double() * chunk.log_value.double()).sum())
+    total, statistics = model.expected(data, row_weights, counts, evidence)
     return Expectations(total, counts, statistics)
 
 

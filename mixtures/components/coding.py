@@ -1,0 +1,99 @@
+"""Columns of few whole numbers as symbols: a code for every entry, and a row for every symbol."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+MOST_SYMBOLS = 1024  # a column with more whole numbers than that is looked at row by row
+FEWEST_ROWS = 16  # of which the distinct ones are worth looking for
+WHOLE_ROWS = 2**15  # parts of a data set of so many rows at most are coded with the whole set
+
+
+@dataclass(frozen=True, eq=False)
+class Coding:
+    """Rows (d, n) as symbols 0 .. sizes[j] - 1 of column j; sizes[j] = 0 where there are none.
+
+    Symbol s of column j stands for `values`[j, s], or for nothing where `observed`[j, s] is False.
+    `plans` holds what was worked out about these rows, for as long as its key lives. `part_of`: the
+    rows of another coding that these are.
+    """
+
+    codes: Tensor  # (d, n) whole numbers
+    sizes: tuple[int, ...]
+    values: Tensor  # (d, max size)
+    observed: Tensor | None  # (d, max size) bool, None if everything is
+    plans: MutableMapping[Any, Any] = field(default_factory=WeakKeyDictionary)
+    part_of: tuple[Coding, Tensor] | None = None
+
+    def rows(self, index: slice | Tensor) -> Coding:
+        """The coding of some of the rows, which remembers where they come from."""
+        if isinstance(index, slice):
+            index = torch.arange(*index.indices(self.codes.shape[1]), device=self.codes.device)
+        part = self.codes.index_select(1, index)
+        return Coding(part, self.sizes, self.values, self.observed, part_of=(self, index))
+
+
+def coded(values: Tensor, observed: Tensor | None) -> Coding | None:
+    """The coding of encoded columns (d, n); None where no column is one of few whole numbers."""
+    if values.ndim != 2 or values.shape[1] < FEWEST_ROWS:
+        return None
+    low, spread, whole = _ranges(values, observed)
+    taken = (whole & (spread <= min(MOST_SYMBOLS, values.shape[1]))).tolist()
+    if not any(taken):
+        return None
+    missing = [False] * len(values) if observed is None else (~observed).any(1).tolist()
+    ranges = [int(s) if t else 0 for s, t in zip(spread.tolist(), taken, strict=True)]
+    counts = zip(ranges, missing, taken, strict=True)
+    sizes = tuple(s + m if t else 0 for s, m, t in counts)
+    low = low.where(whole, 0)
+    codes = values - low[:, None]
+    if observed is not None:
+        gap = torch.tensor(ranges, device=values.device)[:, None].to(codes.dtype)
+        codes = torch.where(observed, codes, gap)
+    codes = codes.to(torch.uint8 if max(sizes) <= 256 else torch.int32)
+    gaps = any(missing) or not all(taken)
+    return Coding(codes, sizes, *_symbols(values, low, ranges, max(sizes), gaps))
+
+
+def _ranges(values: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The least observed entry of each column, how many whole numbers there are from it to the
+    largest one, and whether all entries are whole.
+    """
+    empty = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+    values = values.to(torch.uint8) if values.dtype == torch.bool else values
+    whole = torch.ones(len(values), dtype=torch.bool, device=values.device)
+    floating = values.is_floating_point()
+    if floating:
+        fractional = values != values.floor()
+        whole = ~(fractional if observed is None else fractional & observed).any(1)
+    if observed is None:
+        low, high = values.amin(1), values.amax(1)
+    else:
+        info = torch.finfo(values.dtype) if floating else torch.iinfo(values.dtype)
+        low = values.masked_fill(~observed, info.max).amin(1)
+        high = values.masked_fill(~observed, info.min).amax(1)
+        empty = ~observed.any(1)
+        low, high = low.masked_fill(empty, 0), high.masked_fill(empty, 0)
+    if floating:
+        whole &= (low.abs() < 2**24) & (high.abs() < 2**24)
+        low, high = low.where(whole, 0), high.where(whole, 0)
+    low, high = low.long(), high.long()
+    return low, (high - low + 1).masked_fill(empty, 0), whole
+
+
+def _symbols(
+    values: Tensor, low: Tensor, ranges: list[int], width: int, gaps: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The value that each symbol stands for, (d, max size), and which stand for one."""
+    number = torch.arange(width, device=values.device)
+    sizes = torch.tensor(ranges, device=values.device)[:, None]
+    held = low[:, None] + torch.minimum(number, (sizes - 1).clamp(min=0))
+    if not gaps:
+        return held.to(values.dtype), None
+    return held.to(values.dtype), number < sizes

@@ -1,0 +1,168 @@
+"""Values and flows of the nodes of a tree that are evaluated once per distinct pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mixtures.passes import Stacks, combine, split_flow
+from mixtures.patterns import Group, Place, Plan
+from mixtures.scaled import ScaledPatterns
+from mixtures.semiring import Log, finite_top
+from mixtures.weights import Counts, Weights
+
+KEPT_ELEMENTS = 2**20  # numbers a group may keep for the way down, instead of computing them anew
+
+Tables = dict[int, Tensor]  # width -> one row (width,) or one number per pattern
+
+
+class Fold:
+    """The values of all patterns of a plan, in mantissas or logarithms; and, once rows have
+    brought flows, the way down to the leaves.
+
+    leaves (d, max k, symbols): logarithms, of the type that values shall have. safe: what proves
+    mantissas right, or None for logarithms.
+    """
+
+    def __init__(self, plan: Plan, stacks: Stacks, leaves: Tensor, safe: float | None) -> None:
+        self.plan = plan
+        self.ring = Log() if safe is None else ScaledPatterns(safe, leaves[0])
+        self._kept: list[tuple[list[Tensor], Tensor] | None] = []
+        self.weights = [_weights(group, stacks) for group in plan.groups]
+        self.values: Tables = {w: leaves.new_empty((n, w)) for w, n in plan.rows.items()}
+        self.scales: Tables = {
+            w: torch.empty(n if safe is not None else 0, dtype=torch.float64, device=leaves.device)
+            for w, n in plan.rows.items()
+        }
+        self.flows: Tables = {}
+        self._read(leaves)
+        self._rise()
+        if isinstance(self.ring, ScaledPatterns) and self.ring.lost:
+            self.ring, self._kept = ScaledPatterns(self.ring.safe, leaves[0], repair=True), []
+            self._rise()
+
+    @property
+    def scaled(self) -> bool:
+        """Whether values are mantissas, each row with a scale."""
+        return isinstance(self.ring, ScaledPatterns)
+
+    def given(self, start: int, stop: int) -> dict[Place, Tensor]:
+        """What the circuit above reads for rows start..stop-1, (N, w, B) each."""
+        found = {}
+        for place, (width, index) in self.plan.given.items():
+            part = index[:, start:stop]
+            rows = self.values[width].index_select(0, part.reshape(-1))
+            found[place] = rows.view(*part.shape, width).mT
+        return found
+
+    def scale(self, start: int, stop: int) -> Tensor | float:
+        """The log-scale (B,) of what is given for rows start..stop-1; NaN for suspect rows."""
+        total: Tensor | float = 0.0
+        for width, index in self.plan.given.values() if self.scaled else ():
+            part = index[:, start:stop]
+            logs = self.scales[width].index_select(0, part.reshape(-1))
+            total = total + logs.view(part.shape).sum(0)
+        return total
+
+    def take(self, flows: Mapping[Place, Tensor], start: int, stop: int) -> None:
+        """Add up the flows (N, w, B) that rows start..stop-1 hand down to their patterns."""
+        for place, flow in flows.items():
+            width, index = self.plan.given[place]
+            self._add(width, index[:, start:stop].reshape(-1), flow)
+
+    def down(self, counts: Sequence[Tensor] | None) -> Tensor:
+        """The flows of the components of all symbols (d, max k, symbols); adds to `counts`."""
+        for group, weights in zip(reversed(self.plan.groups), reversed(self.weights), strict=True):
+            self._down(group, weights, counts)
+        return self._leaf_flows()
+
+    def _rise(self) -> None:
+        for group, weights in zip(self.plan.groups, self.weights, strict=True):
+            self._up(group, weights)
+
+    # -- one group -------------------------------------------------------------------------------
+
+    def _read(self, leaves: Tensor) -> None:
+        symbols = self.plan.symbols
+        for width, row, variables in self.plan.inputs:
+            logs = leaves.index_select(0, variables)[:, :width]
+            size = len(variables) * symbols
+            out = self.values[width][row : row + size].view(-1, symbols, width).mT
+            if self.scaled:
+                top = finite_top(logs)
+                self.scales[width][row : row + size] = top.reshape(-1)
+                out.copy_((logs - top).exp_())
+            else:
+                out.copy_(logs)
+
+    def _inside(self, group: Group) -> tuple[list[Tensor], Tensor]:
+        """The values (N, w, B) of the children, and what they combine to."""
+        factors: list[Tensor] = []
+        for width, index in group.children:
+            rows = self.values[width].index_select(0, index.view(-1))
+            factors += rows.view(-1, group.nodes, group.columns, width).mT.unbind(0)
+        return factors, combine(group.layer, self.ring, factors)
+
+    def _out(self, tables: Tables, group: Group) -> Tensor:
+        """The part (N, P, B) of a table that belongs to a group."""
+        part = tables[group.width][group.row : group.row + group.size]
+        return part.view(group.nodes, group.columns, group.width).mT
+
+    def _up(self, group: Group, weights: Weights | None) -> None:
+        factors, inside = self._inside(group)
+        self._kept.append((factors, inside) if inside.numel() <= KEPT_ELEMENTS else None)
+        out = self._out(self.values, group)
+        if weights is None:
+            out.copy_(inside)
+        else:
+            self.ring.mix(weights, inside, out)
+        if isinstance(self.ring, ScaledPatterns):
+            own = self.scales[group.width][group.row : group.row + group.size]
+            if weights is None:
+                own.zero_()
+            else:
+                self.ring.write_logs(own)
+            for width, index in group.children:
+                below = self.scales[width].index_select(0, index.view(-1))
+                own += below.view(index.shape).sum(0)
+
+    def _down(self, group: Group, weights: Weights | None, counts: Sequence[Tensor] | None) -> None:
+        factors, inside = self._kept.pop() or self._inside(group)
+        outside = self._out(self.values, group)
+        flow = self._out(self.flows, group).to(outside.dtype)
+        counter = None
+        if weights is not None and counts is not None:
+            total = torch.zeros_like(weights.values, dtype=torch.float64)
+            counter = Counts(total, group.observed)
+        below = self.ring.share(weights, inside, outside, flow, counter)
+        parts = iter(split_flow(group.layer, self.ring, factors, below))
+        for width, index in group.children:
+            for rows in index:
+                self._add(width, rows, next(parts))
+        if counter is not None and weights is not None and counts is not None:
+            assert group.layer.table is not None and group.slots is not None
+            counts[group.layer.table].index_add_(0, group.slots, counter.finish(weights))
+
+    def _add(self, width: int, index: Tensor, flow: Tensor) -> None:
+        """Add flows (N, w, B) to the rows that index (N B,) names; long sums are float64."""
+        if not self.flows:
+            self.flows = {
+                w: torch.zeros_like(value, dtype=torch.float64) for w, value in self.values.items()
+            }
+        self.flows[width].index_add_(0, index, flow.mT.reshape(-1, width).double())
+
+    def _leaf_flows(self) -> Tensor:
+        symbols = self.plan.symbols
+        found = next(iter(self.flows.values())).new_zeros(self.plan.shape)
+        for width, row, variables in self.plan.inputs:
+            part = self.flows[width][row : row + len(variables) * symbols]
+            found[variables, :width] = part.view(-1, symbols, width).mT
+        return found
+
+
+def _weights(group: Group, stacks: Stacks) -> Weights | None:
+    if group.layer.table is None or group.slots is None:
+        return None
+    return Weights(stacks[group.layer.table].index_select(0, group.slots))
