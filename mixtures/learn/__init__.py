@@ -10,7 +10,7 @@ from mixtures.learn.history import History, Record
 from mixtures.learn.initial import initialise
 from mixtures.learn.joining import latent_tree, log_det_distances, neighbour_joining
 from mixtures.learn.networks import learn_spn
-from mixtures.learn.stochastic import Running, stochastic_em
+from mixtures.learn.stochastic import Running, annealed, stochastic_em
 from mixtures.learn.structure import chow_liu, chow_liu_model, hidden_chow_liu
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Running",
     "Stage",
     "Step",
+    "annealed",
     "batches",
     "chow_liu",
     "chow_liu_model",

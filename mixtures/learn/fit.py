@@ -22,6 +22,8 @@ from mixtures.learn.run import Limits, Run
 from mixtures.learn.stochastic import Schedule
 from mixtures.mixture import Mixture
 
+WALKS = 50  # of stochastic EM over the rows, unless told
+
 
 def fit(
     model: Mixture,
@@ -31,8 +33,8 @@ def fit(
     validation: Any = None,
     restarts: int = 1,
     tol: float = 1e-7,
-    max_iter: int = 1000,
-    patience: int = 10,
+    max_iter: int | None = None,
+    patience: int | None = None,
     start: str = "data",
     observed: Any = None,
     weights: Any = None,
@@ -50,13 +52,17 @@ def fit(
     """Learn a model from rows x and say how it went; the model is left with the best parameters.
 
     method: "em"; "stochastic_em", an iteration being one walk over the rows in batches of
-    `batch_size` (500) with step sizes `step`; or "descend", an iteration being one walk with the
-    torch optimizer that `optimizer(parameters)` makes (Adam). x, observed, weights, evidence,
-    pseudo_count and frozen are those of `em`.
+    `batch_size` (at most 500) with step sizes `step`; or "descend", an iteration being one walk
+    with the torch optimizer that `optimizer(parameters)` makes (Adam). x, observed, weights,
+    evidence, pseudo_count and frozen are those of `em`.
 
-    It ends after `max_iter` iterations; under em, once a step gains less than `tol` nats per row;
-    and once `patience` iterations in a row have not gained `tol` on the validation rows (without
-    validation: on the objective as batches met it). With validation rows the parameters that did
+    It ends after `max_iter` iterations (1000); under em, once a step gains less than `tol` nats per
+    row; and once `patience` (10) iterations in a row have not gained `tol` on the validation rows
+    (without validation: on the objective as batches met it). Without `step`, stochastic_em walks
+    over the rows `max_iter` (50) times, with rates that fall linearly to zero at the end
+    (`annealed`), and patience is endless unless told: what rates so high keep from happening
+    happens late. More walks are better, and a positive pseudo_count is. With validation rows the
+    parameters that did
     best on them are restored, otherwise the last are kept. Ctrl-C ends it, too, and keeps the best
     so far (`history.interrupted`).
 
@@ -81,6 +87,11 @@ def fit(
     >>> bool(history.best.log_likelihood <= 0)
     True
     """
+    planned = method == "stochastic_em" and step is None
+    if max_iter is None:
+        max_iter = WALKS if planned else 1000
+    if patience is None:
+        patience = max(1, max_iter) if planned else 10
     limits = Limits(tol=tol, max_iter=max_iter, patience=patience)
     _check(restarts, start, history)
     check_pseudo_count(pseudo_count)
@@ -98,7 +109,7 @@ def fit(
     ranks.same("options of fit", (method, restarts, limits, start, held_out is None, batch_size))
 
     def begin(memory: Any) -> Method:
-        return started(method, task, memory, batch_size, step, optimizer, generator)
+        return started(method, task, memory, batch_size, step, max_iter, optimizer, generator)
 
     begin(None)  # refuses options before anything changes
     run = Run(task, limits, time.perf_counter(), history)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,10 +19,11 @@ from mixtures.learn.batches import Batch, Batches
 from mixtures.learn.descend import descend
 from mixtures.learn.em import ALONE, Step, em, log_prior
 from mixtures.learn.parallel import Ranks
-from mixtures.learn.stochastic import Running, Schedule, decreasing, stochastic_em
+from mixtures.learn.stochastic import Running, Schedule, annealed, stochastic_em
 from mixtures.mixture import Mixture
 
-BATCH = 500  # rows per batch, unless told
+BATCH = 500  # rows per batch at most, unless told
+FORGOTTEN = 1e-6  # what is left of older statistics after a walk, where a batch may not decide
 
 Optimize = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -106,7 +108,12 @@ class FullBatch(Method):
 
 
 class Stochastic(Method):
-    """Stochastic EM: an iteration goes through all batches once."""
+    """Stochastic EM: an iteration goes through all batches once, `walks` times if nothing stops it.
+
+    Without `step` the rates are `annealed` over all these walks, from 1 where tables with a
+    pseudo-count are all there is to learn, otherwise from at most 1/2, and such that a walk leaves
+    a trace of what was known before. All rows in one batch are EM.
+    """
 
     def __init__(
         self,
@@ -114,13 +121,32 @@ class Stochastic(Method):
         memory: Running | None,
         batch_size: int | None,
         step: Schedule | None,
+        walks: int,
         generator: torch.Generator | None,
     ) -> None:
-        self.task = task
+        self.task, self.given, self.walks = task, step, walks
         self.running = Running() if memory is None else copy.copy(memory)
-        self.step = decreasing if step is None else step
-        size = min(BATCH if batch_size is None else batch_size, max(1, len(task.rows.x)))
+        self.begun = self.running.batches
+        rows = max(1, len(task.rows.x))
+        alike = -(-rows // -(-rows // BATCH))  # batches of equal sizes
+        size = min(alike if batch_size is None else batch_size, rows)
         self.batches = Batches(task.rows, size, size < len(task.rows.x), generator)
+
+    @cached_property
+    def step(self) -> Schedule:
+        """The rates, known once all ranks have told how many batches they have."""
+        if self.given is not None:
+            return self.given
+        ranks = self.task.ranks
+        count = max(1, math.ceil(ranks.total(float(len(self.batches))) / ranks.size))
+        if count == 1:
+            return lambda t: 1.0
+        model = self.task.model
+        if self.task.pseudo_count > 0 and not any(True for _ in model.components.parameters()):
+            peak = 1.0
+        else:
+            peak = min(0.5, 1 - FORGOTTEN ** (1 / count))
+        return annealed(max(1, self.begun + self.walks * count), peak)
 
     def advance(self) -> Step:
         steps = stochastic_em(
@@ -189,6 +215,7 @@ def started(
     memory: Any,
     batch_size: int | None,
     step: Schedule | None,
+    walks: int,
     optimizer: Optimize | None,
     generator: torch.Generator | None,
 ) -> Method:
@@ -211,5 +238,6 @@ def started(
     if method == "em":
         return FullBatch(task)
     if method == "stochastic_em":
-        return Stochastic(task, cast("Running | None", memory), batch_size, step, generator)
+        known = cast("Running | None", memory)
+        return Stochastic(task, known, batch_size, step, walks, generator)
     return Descent(task, memory, batch_size, optimizer, generator)
