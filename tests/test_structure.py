@@ -232,3 +232,31 @@ def test_a_thousand_and_five_hundred_columns_take_about_a_second():
     start = time.process_time()
     chow_liu(x)
     assert time.process_time() - start < 4
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 6])
+def test_grouped_latents_are_the_chow_liu_tree_with_its_strongest_edges_contracted(group):
+    g = generator(4)
+    x = torch.randint(2, (400, 6), generator=g)
+    flip = torch.rand(400, 6, generator=g)
+    for j, noise in zip(range(1, 6), (0.05, 0.3, 0.1, 0.35, 0.02), strict=True):
+        x[:, j] = torch.where(flip[:, j] < noise, 1 - x[:, j - 1], x[:, j - 1])  # a chain
+    groups = {
+        1: [[0], [1], [2], [3], [4], [5]],
+        2: [[0, 1], [2, 3], [4, 5]],
+        3: [[0, 1], [2, 3], [4, 5]],
+        6: [[0, 1, 2, 3, 4, 5]],
+    }[group]
+    W = hidden_chow_liu(x, 3, group=group)
+    below = {node: [c for c in W.tree.children[node] if c < 6] for node in W.tree.inner}
+    assert sorted(below.values()) == groups
+    assert set(below) == {6 + members[0] for members in groups}
+    between = {frozenset((6 + a[0], 6 + b[0])) for a, b in itertools.pairwise(groups)}
+    edges = {frozenset((n, W.tree.parent[n])) for n in W.tree.inner if n != W.tree.root}
+    assert edges == between
+    assert hidden_chow_liu(x, {members[0]: 2 for members in groups}, group=group).shape == W.shape
+
+
+def test_groups_of_no_variables_are_refused():
+    with pytest.raises(ValueError, match="group must be at least 1"):
+        hidden_chow_liu([[0, 1], [1, 1]], 2, group=0)

@@ -85,6 +85,7 @@ def hidden_chow_liu(
     weights: Any = None,
     pseudo_count: float = 0.0,
     components: int | Sequence[int] | None = None,
+    group: int = 1,
     generator: torch.Generator | None = None,
     dtype: torch.dtype | None = None,
 ) -> LTM:
@@ -92,9 +93,11 @@ def hidden_chow_liu(
     joins the variables.
 
     Latent d + j belongs to variable j; the root is a centre of the tree, so that the model is as
-    shallow as can be. states: r, or {variable: r}. Tables are random, as of `LTM`: `fit` learns
-    them. Over `Indicator(d, W.shape)` it is a model of the symbols. Options and errors are those of
-    `chow_liu_model`.
+    shallow as can be. states: r, or {variable: r}. group: up to so many variables share a latent,
+    named after the first of them: edges of the Chow-Liu tree are contracted, those of greatest
+    mutual information first. A few variables per latent make large states cheap. Tables are
+    random, as of `LTM`: `fit` learns them. Over `Indicator(d, W.shape)` it is a model of the
+    symbols. Options and errors are those of `chow_liu_model`; ValueError unless group >= 1.
 
     Source: Liu and Van den Broeck, Tractable regularization of probabilistic circuits, 2021.
 
@@ -104,10 +107,13 @@ def hidden_chow_liu(
     """
     check_pseudo_count(pseudo_count)
     symbols = Symbols.read(x, observed, weights, components)
-    graph = _graph(symbols, pseudo_count)
-    tree = Tree.from_graph(graph, centre(graph))
+    if group < 1:
+        raise ValueError(f"group must be at least 1, got {group}")
     d = symbols.variables
-    each = dict.fromkeys(range(d), states) if isinstance(states, int) else states
+    graph = _graph(symbols, pseudo_count)
+    owner = _owners(graph, group)
+    tree = _hung(graph, owner)
+    each = dict.fromkeys(set(owner), states) if isinstance(states, int) else states
     latents: dict[Node, int] = {d + j: r for j, r in each.items()}
     return LTM(tree, symbols.sizes, latents, generator=generator, dtype=dtype)
 
@@ -126,6 +132,32 @@ def hidden_tree(x: Data, weights: Tensor) -> Tree:
         graph.add_nodes_from(range(d))
         graph.add_edges_from(_spanning_tree(correlations(x, weights).abs().numpy()))
     return Tree.from_graph(graph, centre(graph))
+
+
+def _owners(graph: networkx.Graph, group: int) -> list[int]:
+    """The first of the variables that share a latent with each variable, at most `group` of them.
+
+    The strongest edges are contracted first, as far as the groups they join fit together.
+    """
+    groups = [[j] for j in range(len(graph))]
+    for i, j, _ in sorted(graph.edges(data="weight"), key=lambda edge: -edge[2]):
+        if len(groups[i]) + len(groups[j]) <= group:  # a tree's edge never joins a group to itself
+            joined = sorted(groups[i] + groups[j])
+            for member in joined:
+                groups[member] = joined
+    return [members[0] for members in groups]
+
+
+def _hung(graph: networkx.Graph, owner: Sequence[int]) -> Tree:
+    """The tree of latents d + owner, joined as their groups are, each variable below its own."""
+    d = len(graph)
+    groups = networkx.Graph()
+    groups.add_nodes_from(sorted(set(owner)))
+    groups.add_edges_from((owner[i], owner[j]) for i, j in graph.edges if owner[i] != owner[j])
+    parents: dict[Node, Node] = {j: d + first for j, first in enumerate(owner)}
+    for parent, child in networkx.bfs_edges(groups, centre(groups)):
+        parents[d + child] = d + parent
+    return Tree.from_parents(parents)
 
 
 def _graph(symbols: Symbols, pseudo_count: float) -> networkx.Graph:
@@ -154,7 +186,8 @@ def _spanning_tree(weights: NDArray[Any]) -> list[tuple[int, int]]:
 
 def centre(graph: networkx.Graph) -> int:
     """A node from which the farthest one is as near as can be: the middle of a longest path."""
-    end = list(networkx.single_source_shortest_path_length(graph, 0))[-1]
+    first = next(iter(graph))
+    end = list(networkx.single_source_shortest_path_length(graph, first))[-1]
     other = list(networkx.single_source_shortest_path_length(graph, end))[-1]
     path = networkx.shortest_path(graph, end, other)
     return int(min(path[(len(path) - 1) // 2 : len(path) // 2 + 1]))
