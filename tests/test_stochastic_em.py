@@ -12,7 +12,16 @@ from mixture_cases import SOME, assert_unchanged, build, generator, held, some_m
 
 from mixtures import HMM, TMM, Mixture
 from mixtures.components import Bernoulli, Gaussian, Indicator
-from mixtures.learn import Batch, Running, batches, em, fit, initialise, stochastic_em
+from mixtures.learn import (
+    Batch,
+    Running,
+    annealed,
+    batches,
+    em,
+    fit,
+    initialise,
+    stochastic_em,
+)
 
 from laws import close
 
@@ -190,3 +199,64 @@ def test_a_spent_iterator_is_refused():
             batches(data, size)
     with pytest.raises(ValueError, match="6 weights"):
         batches(x, 2, weights=[1.0])
+
+
+def symbols(states=3, seed=0):
+    return Mixture(TMM(4, 2, states, generator=generator(seed)), Indicator(4, 2)).double()
+
+
+@pytest.mark.parametrize(("steps", "peak"), [(0, 1.0), (3, 0.0), (3, 1.5)])
+def test_rates_that_anneal_need_steps_and_a_peak(steps, peak):
+    with pytest.raises(ValueError, match="steps >= 1 and a peak"):
+        annealed(steps, peak)
+
+
+@pytest.mark.parametrize(
+    ("make", "pseudo_count", "peak"),
+    [(symbols, 0.1, 1.0), (symbols, 0.0, 0.5), (chain, 0.1, 0.5)],
+    ids=["tables with pseudo-counts", "tables alone", "components learn"],
+)
+def test_fit_anneals_over_the_walks_it_is_given(make, pseudo_count, peak):
+    one, two = make(), make()
+    x = one.sample(40, generator=generator(1))
+    options = {"method": "stochastic_em", "pseudo_count": pseudo_count, "max_iter": 6}
+    options |= {"batch_size": 10, "start": "model"}
+    history = fit(one, x, generator=generator(2), **options)
+    assert len(history) == 6
+    step = annealed(6 * 4, peak)
+    fit(two, x, step=step, generator=generator(2), patience=99, **options)
+    same(one, two)
+
+
+def test_going_on_anneals_to_an_end_of_its_own():
+    """Four walks of three batches, then two more: rates fall to zero at the sixth walk."""
+    one, two = symbols(), symbols()
+    x = one.sample(30, generator=generator(1))
+    options = {"method": "stochastic_em", "pseudo_count": 0.1, "batch_size": 10}
+    draws = generator(2)
+    first = fit(one, x, start="model", max_iter=4, generator=draws, **options)
+    assert len(fit(one, x, history=first, max_iter=2, generator=draws, **options)) == 6
+    early, late, draws = annealed(12), annealed(18), generator(2)
+    rates = lambda t: early(t) if t < 12 else late(t)  # noqa: E731
+    fit(two, x, start="model", max_iter=6, step=rates, patience=99, generator=draws, **options)
+    same(one, two)
+
+
+def test_without_pseudo_counts_a_symbol_that_few_batches_hold_stays_possible():
+    """A hundred batches of ten rows, a symbol in one of them: no rate may forget it in a walk."""
+    model = Mixture(TMM(3, 2, 2, generator=generator(3)), Indicator(3, 2))
+    x = torch.randint(2, (1000, 3), generator=generator(4))
+    x[:, 1] = 0
+    x[500, 1] = 1
+    options = {"method": "stochastic_em", "batch_size": 10, "max_iter": 3}
+    fit(model, x, generator=generator(5), **options)
+    assert bool((model.coefficients.tables[-1].values > 0).all())
+    assert model.log_prob(x).isfinite().all()
+
+
+def test_all_rows_in_one_batch_are_em_by_default():
+    one, two = symbols(), symbols()
+    x = one.sample(30, generator=generator(1))
+    fit(one, x, method="stochastic_em", start="model", max_iter=5, pseudo_count=0.1)
+    fit(two, x, method="em", start="model", max_iter=5, pseudo_count=0.1, tol=0)
+    same(one, two)

@@ -1,0 +1,133 @@
+"""The arguments of `python -m mixtures.learn.benchmark`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from mixtures.learn.benchmark import depth, report
+from mixtures.learn.benchmark.data import load, published
+from mixtures.learn.benchmark.results import Line, Results, commit
+from mixtures.learn.benchmark.run import MODELS, Plan, run, run_set
+
+DEPTH = "depth"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is missing and report; 0 on success, 130 when interrupted, 2 for missing files."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.minutes <= 0 or given.jobs < 1 or given.walks < 1 or min(given.parameters) < 1:
+        parser.error("--minutes, --jobs, --walks and --parameters must be positive")
+    torch.set_num_threads(1)  # tables this small gain nothing from more
+    given.out.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    try:
+        if given.datasets[0] == DEPTH:
+            _depth(given, console)
+        else:
+            _table(given, console)
+    except KeyboardInterrupt:
+        console.print(f"interrupted; finished lines are in {given.out}", soft_wrap=True)
+        return 130
+    except (ImportError, OSError) as missing:
+        Console(file=sys.stderr).print(str(missing), soft_wrap=True)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mixtures.learn.benchmark",
+        description="Held-out likelihoods of the zoo on sets of binary data.",
+    )
+    add = parser.add_argument
+    add("datasets", nargs="+", metavar="DATASET", help="names of sets; 'depth' before them "
+        "compares structures of growing depth instead")  # fmt: skip
+    add("--data", type=Path, default=Path("../shared/data"), help="the folder of the sets")
+    add("--out", type=Path, default=Path("benchmark-results"), help="folder for CSV and pictures")
+    add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models to run")
+    add("--minutes", type=float, default=2.0, help="processor time for each model and set")
+    add("--jobs", type=int, default=1, help="sets learned at the same time, one thread each")
+    add("--seed", type=int, default=0, help="seed of all random draws")
+    add("--parameters", type=int, nargs="+", default=[1000, 4000, 16000],
+        help="of depth: the numbers of parameters")  # fmt: skip
+    add("--walks", type=int, default=30, help="of depth: walks over the rows")
+    add("--pseudo-count", type=float, default=0.03, help="of depth: the pseudo-count")
+    return parser
+
+
+def _table(given: argparse.Namespace, console: Console) -> None:
+    """Run the lines that are missing, then write table.csv and table.png."""
+    results = Results(given.out)
+    plan = Plan(given.data, given.datasets, given.models, given.minutes, given.seed)
+    for name in plan.datasets:
+        load(plan.data, name)  # what is not there is told before anything runs
+    for line in _finished(plan, results, given.jobs):
+        console.print(
+            f"{line.dataset} {line.model}: {line.test:.4f} ± {line.test_error:.4f} on test rows, "
+            f"{line.valid:.4f} on validation rows, {line.cpu_minutes:.1f} minutes",
+            soft_wrap=True,
+        )
+    records = report.table(results, published(given.data))
+    report.write(records, given.out / "table.csv")
+    report.draw(records, given.out / "table.png")
+    console.print(report.grid(records))
+
+
+def _finished(plan: Plan, results: Results, jobs: int) -> Iterator[Line]:
+    """Lines as they are finished, by several processes if wanted, a set at a time."""
+    if jobs == 1:
+        yield from run(plan, results)
+        return
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        results.begin()
+        known, stamp = results.lines(), commit()
+        parts = [
+            pool.submit(_whole_set, plan._replace(datasets=[name]), known, stamp, results.folder)
+            for name in plan.datasets
+        ]
+        for part in parts:
+            yield from part.result()
+
+
+def _whole_set(plan: Plan, known: list[Line], stamp: str, folder: Path) -> list[Line]:
+    """All models of one set, in a process of its own."""
+    torch.set_num_threads(1)
+    lines = []
+    for finished in run_set(plan, plan.datasets[0], known, stamp):
+        Results(folder).add(*finished)
+        lines.append(finished.line)
+    return lines
+
+
+def _depth(given: argparse.Namespace, console: Console) -> None:
+    """Compare structures of growing depth; write depth.csv after every set, and depth.png."""
+    if len(given.datasets) < 2:
+        raise FileNotFoundError("depth needs the names of sets: depth nltcs plants")
+    records: list[depth.Record] = []
+    for name in given.datasets[1:]:
+        for record in depth.compare(
+            load(given.data, name),
+            given.parameters,
+            walks=given.walks,
+            pseudo_count=given.pseudo_count,
+            seed=given.seed,
+            stamp={"commit": commit()},
+        ):
+            records.append(record)
+            report.write(records, given.out / "depth.csv")
+            console.print(
+                f"{name} {record['structure']} with {record['num_parameters']} parameters: "
+                f"{record['test']:.4f}, {record['gain_over_star']:+.4f} "
+                f"± {record['gain_error']:.4f} over the star",
+                soft_wrap=True,
+            )
+    report.draw_depth(records, given.out / "depth.png")

@@ -1,0 +1,142 @@
+"""Choosing options on validation rows: short runs of neighbouring settings, then one long run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+
+from mixtures.components import Data
+from mixtures.learn.fit import fit
+from mixtures.mixture import Mixture
+
+Setting = Mapping[str, float]
+Build = Callable[[Setting], Mixture]
+
+PILOT_BATCHES, PILOT_WALKS = 350, (3, 20)  # length of a short run: batches, within so many walks
+FULL_BATCHES, FULL_WALKS = 3500, (8, 60)
+BATCH = 500
+PILOTS = 0.4  # of the time goes at most into short runs
+
+
+class Clock:
+    """So many seconds of processor time, counted from now, whatever else the machine does."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.begun, self.wall = seconds, time.process_time(), time.perf_counter()
+
+    @property
+    def spent(self) -> float:
+        """Seconds of processor time since it began."""
+        return time.process_time() - self.begun
+
+    @property
+    def left(self) -> float:
+        """Seconds of processor time that remain."""
+        return self.seconds - self.spent
+
+
+class Found(NamedTuple):
+    """A learned model, how it scores on the validation rows, its setting, seconds per walk."""
+
+    model: Mixture
+    valid: float
+    setting: dict[str, float]
+    walks: int
+    seconds: float  # of processor time, per walk
+
+    @property
+    def cost(self) -> float:
+        """Seconds of processor time that learning it took."""
+        return self.walks * self.seconds
+
+
+@dataclass(eq=False)
+class Search:
+    """Climbs a lattice of settings from `start`, one axis at a time, by scores of short runs.
+
+    axes: of every option the values it may take, in order. A neighbour is tried only while short
+    runs have taken less than their part of the time, and if it is cheap enough.
+    """
+
+    train: Data
+    valid: Data
+    build: Build
+    axes: Mapping[str, Sequence[float]]
+    clock: Clock
+    generator: torch.Generator
+    tried: dict[tuple[float, ...], Found] = field(default_factory=dict)
+
+    def run(self, start: Setting) -> Found:
+        """The best model by validation rows: short runs, then the best setting at length."""
+        best = self._try(dict(start), self.pilot)
+        improved = True
+        while improved:
+            improved = False
+            for axis in self.axes:
+                for direction in (1, -1):
+                    while (found := self._neighbour(best, axis, direction)) is not None:
+                        if found.valid <= best.valid:
+                            break
+                        best, improved = found, True
+        return self.finish(best)
+
+    def finish(self, best: Found) -> Found:
+        """Learn the best setting anew, as long as time allows; whichever is better on the
+        validation rows.
+        """
+        walks = min(
+            self._walks(FULL_BATCHES, FULL_WALKS), int(0.9 * self.clock.left / best.seconds)
+        )
+        if walks <= best.walks:
+            return best
+        return max(best, self.learn(best.setting, walks), key=lambda found: found.valid)
+
+    @property
+    def pilot(self) -> int:
+        """How many walks over the rows a short run takes."""
+        return self._walks(PILOT_BATCHES, PILOT_WALKS)
+
+    def _walks(self, batches: int, limits: tuple[int, int]) -> int:
+        wanted = round(batches / -(-len(self.train) // BATCH))
+        return min(max(wanted, limits[0]), limits[1])
+
+    def _neighbour(self, best: Found, axis: str, direction: int) -> Found | None:
+        """The next setting along an axis, if there is one, not tried yet, and affordable."""
+        values = self.axes[axis]
+        place = values.index(best.setting[axis]) + direction
+        if not 0 <= place < len(values):
+            return None
+        setting = best.setting | {axis: values[place]}
+        if tuple(setting.values()) in self.tried:
+            return None
+        growth = values[place] / best.setting[axis] if axis == "states" else 1.0
+        cost = best.seconds * growth**1.6 * self.pilot
+        allowed = PILOTS * self.clock.seconds - self.clock.spent
+        return self._try(setting, self.pilot) if cost < allowed else None
+
+    def _try(self, setting: dict[str, float], walks: int) -> Found:
+        found = self.learn(setting, walks)
+        self.tried[tuple(setting.values())] = found
+        return found
+
+    def learn(self, setting: dict[str, float], walks: int) -> Found:
+        """A new model of that setting, learned in so many walks over the rows."""
+        begun = self.clock.spent
+        model = self.build(setting)
+        history = fit(
+            model,
+            self.train,
+            method="stochastic_em",
+            validation=self.valid,
+            pseudo_count=setting["pseudo_count"],
+            max_iter=walks,
+            progress=False,
+            generator=self.generator,
+        )
+        assert history.best.validation is not None
+        seconds = (self.clock.spent - begun) / walks
+        return Found(model, history.best.validation, setting, walks, seconds)
