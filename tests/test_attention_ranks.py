@@ -218,6 +218,11 @@ def test_grids_that_are_not_grown_still_certify_lower_bounds():
     assert 0 < deep.lower < deep.upper == formula(2, 7)
 
 
+def test_wide_networks_of_one_layer_are_certified():
+    """Once limited by a cost that was counted for every entry and arises once for a row."""
+    assert separation_rank(AttentionArchitecture(81, 1)).exact == formula(81, 1) == 82
+
+
 def test_a_network_too_deep_to_split_is_certified_whole():
     assert separation_rank(AttentionArchitecture(1, 7, embedding=1)).exact == formula(1, 7) == 1094
 

@@ -57,11 +57,9 @@ class Points:
         n = 1 is f itself.
         """
         left, right = self.weights.embedded(self.left), self.weights.embedded(self.right)
-        d = left.shape[-1]
-        here = self.weights.product(left.mT, left).reshape(-1, d * d)
-        there = self.weights.product(right.mT, right).reshape(-1, d * d)
-        maps = self._maps()
-        rows = max(1, CHUNK // (len(right) * d * d))
+        first, *maps = self._maps()
+        here, there = (self._linear(side, first) for side in (left, right))
+        rows = max(1, CHUNK // (len(right) * left.shape[-1] ** 2))
         squares = [t**2 % self.prime for t in range(1, n + 1)]
         grids = torch.empty((n, len(left), len(right)), dtype=torch.int64)
         for place, square in enumerate(squares):
@@ -76,20 +74,34 @@ class Points:
         """F of every layer as a linear map of the entries of S; of the last layer only the row of
         the coordinate that is read.
         """
-        d = self.weights.outputs.shape[-2]
-        units = torch.eye(d * d, dtype=torch.int64).reshape(d * d, d, d)
-        maps = [self.weights.step(layer, units) for layer in range(len(self.weights.queries))]
-        maps[-1] = maps[-1][:, self.coordinate : self.coordinate + 1]
-        return [step.reshape(d * d, -1) for step in maps]
+        last = len(self.weights.queries) - 1
+        read = slice(self.coordinate, self.coordinate + 1)
+        return [*(self._map(layer, slice(None)) for layer in range(last)), self._map(last, read)]
+
+    def _map(self, layer: int, rows: slice) -> Tensor:
+        """F(S) = sum_h (O_h V_h) S (K_h^T Q_h), as (d^2, rows * d): a sum of Kronecker products."""
+        weights, product = self.weights, self.weights.product
+        left = product(weights.outputs[layer, :, rows], weights.values[layer])  # (heads, rows, d)
+        right = product(weights.keys[layer].mT, weights.queries[layer])  # (heads, d, d)
+        heads, count, d = left.shape
+        entries = product(left.reshape(heads, -1).mT, right.reshape(heads, -1))
+        return entries.reshape(count, d, d, d).permute(1, 2, 0, 3).reshape(d * d, -1)
+
+    def _linear(self, tokens: Tensor, first: Tensor) -> Tensor:
+        """What adds up over the two sides: the entries of S, then those of F_1(S); (m, entries)."""
+        second = self.weights.product(tokens.mT, tokens).flatten(1)
+        return torch.cat([second, self.weights.product(second, first)], 1)
 
     def _values(self, maps: list[Tensor], read: Tensor, here: Tensor, there: Tensor) -> Tensor:
-        """f for every pair of a read token with S on its side and S on the other."""
-        product, p, d = self.weights.product, self.prime, read.shape[-1]
-        steps = product(here, maps[0])[:, None] + product(there, maps[0])
-        step = steps.remainder_(p).reshape(-1, steps.shape[-1] // d, d)
-        second = (here[:, None] + there).remainder_(p).reshape(-1, d, d)
+        """f for every pair of a read token and what its side adds with what the other side adds."""
+        product, d = self.weights.product, read.shape[-1]
+        both = (here[:, None] + there).remainder_(self.prime).flatten(0, 1)
+        second, step = (
+            both[:, : d * d].reshape(-1, d, d),
+            both[:, d * d :].reshape(len(both), -1, d),
+        )
         x = read.repeat_interleave(len(there), 0)[:, :, None]
-        for following in maps[1:]:
+        for following in maps:
             x = product(step, x)
             second = product(product(step, second), step.mT)
             step = product(second.reshape(-1, d * d), following).reshape(len(x), -1, d)
@@ -116,9 +128,13 @@ def degree_parts(grids: Tensor, places: Sequence[int], p: int) -> Tensor:
 
 
 def work(plan: AttentionArchitecture, parts: int) -> int:
-    """Multiplications for one row and one column of a grid of that many parts, roughly."""
-    d, after = plan.width, plan.depth - 1  # of the last layer only one row is computed
-    layers = max(0, after - 1) * d**4 + after * (2 * d**3 + d**2) + d**3
+    """Multiplications for one entry of a grid of that many parts, roughly.
+
+    The first layer is a sum of what the two sides give, each computed once for all entries; of the
+    last layer only one row is computed.
+    """
+    d, after = plan.width, plan.depth - 1
+    layers = max(0, after - 1) * d**4 + after * (2 * d**3 + d**2) + (d**3 if after else 2 * d)
     return parts * (layers + 2 * d**2 + 2 * parts)
 
 

@@ -1,20 +1,18 @@
-"""Measured, not computed: small softmax transformers trained at equal steps on a task of two halves.
+"""Small softmax transformers trained at equal steps on a task that mixes two halves: measured.
 
 `python -m transforms.attention_training --out runs.csv` trains every shape of a design with every
 learning rate; an interrupted sweep goes on where it stopped. The runs that ship with the library
-are read by `measured()`.
+are read by `attention_runs.measured()`.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
-from importlib import resources
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -22,10 +20,10 @@ from rich.console import Console
 from torch import Tensor
 from torch.nn import functional
 
+from transforms.attention_runs import Run, read, write
 from transforms.attention_task import CompositionTask
 from transforms.attention_transformer import Transformers, TransformerShape
 
-SHIPPED = "attention_training.csv"
 WARM_UP = 50  # steps until the full learning rate; then half a cosine down to nothing
 TENTHS = 10  # the training loss is recorded over each tenth of the steps
 HELD_OUT = 2000  # fresh rows to choose learning rates with, and as many to report on
@@ -35,41 +33,11 @@ HELD_OUT = 2000  # fresh rows to choose learning rates with, and as many to repo
 class Settings:
     """What every run of a sweep shares: the task, steps, rows in a step, seeds, learning rates."""
 
-    task: CompositionTask = CompositionTask()
+    task: CompositionTask = field(default_factory=CompositionTask)
     steps: int = 1000
     batch: int = 32
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     learning_rates: tuple[float, ...] = (1e-2, 3e-3)
-
-
-@dataclass(frozen=True)
-class Run:
-    """One trained network. Losses are in nats per prediction, a guess costs ln(points).
-
-    validation chooses the learning rate, test is reported; both are on fresh rows. by_hop: the test
-    loss for each number of hops. history: the training loss over each tenth of the steps. seconds:
-    processor time, shared evenly among the networks trained side by side.
-    """
-
-    width: int
-    depth: int
-    heads: int
-    learning_rate: float
-    seed: int
-    steps: int
-    batch: int
-    points: int
-    hops: tuple[int, ...]
-    validation: float
-    test: float
-    by_hop: tuple[float, ...]
-    history: tuple[float, ...]
-    seconds: float
-
-    @property
-    def shape(self) -> TransformerShape:
-        """Width, depth and heads."""
-        return TransformerShape(self.width, self.depth, self.heads)
 
 
 def train(
@@ -213,53 +181,6 @@ def sweep(
             held += [r for r in runs if (r.shape, r.learning_rate, r.seed) not in done]
             write(path, held)
             yield runs
-
-
-def write(path: str | os.PathLike[str], runs: Iterable[Run]) -> None:
-    """Runs as a CSV file; the old file stays until the new one is complete."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(field.name for field in fields(Run))
-        for run in runs:
-            cells = asdict(run).values()
-            lines.writerow(
-                " ".join(map(str, cell)) if isinstance(cell, tuple) else cell for cell in cells
-            )
-    partial.replace(path)
-
-
-def read(path: str | os.PathLike[str]) -> list[Run]:
-    """The runs of a file that `write` wrote; ValueError for another one."""
-    with Path(path).open(newline="", encoding="utf-8") as file:
-        return _parsed(file, str(path))
-
-
-def measured() -> list[Run]:
-    """The runs that ship with the library: `design()` with `Settings()`, all learning rates."""
-    with (resources.files("transforms") / SHIPPED).open(encoding="utf-8") as file:
-        return _parsed(file, SHIPPED)
-
-
-WHOLE = {"width", "depth", "heads", "seed", "steps", "batch", "points"}
-MANY = {"by_hop", "history"}
-
-
-def _parsed(file: Iterable[str], name: str) -> list[Run]:
-    lines = csv.DictReader(file)
-    expected = [field.name for field in fields(Run)]
-    if lines.fieldnames != expected:
-        raise ValueError(f"expected {name} to have the columns {expected}, got {lines.fieldnames}")
-    return [Run(**{key: _cell(key, text) for key, text in line.items()}) for line in lines]
-
-
-def _cell(key: str, text: str) -> object:
-    if key in WHOLE:
-        return int(text)
-    if key == "hops":
-        return tuple(int(part) for part in text.split())
-    return tuple(float(part) for part in text.split()) if key in MANY else float(text)
 
 
 def _rounded(values: Tensor) -> tuple[float, ...]:

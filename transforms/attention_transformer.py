@@ -48,7 +48,8 @@ class Transformers(nn.Module):
     four times the width (GELU), with residuals and layer norms (without gains) before both. Tokens
     see each other in both directions. Weights of a network depend on its own seed only.
 
-    >>> networks = Transformers(TransformerShape(8, 2), symbols=6, positions=4, outputs=3, seeds=[0, 1])
+    >>> shape = TransformerShape(width=8, depth=2)
+    >>> networks = Transformers(shape, symbols=6, positions=4, outputs=3, seeds=[0, 1])
     >>> networks(torch.zeros(2, 5, 4, dtype=torch.int64)).shape  # two networks, five rows each
     torch.Size([2, 5, 4, 3])
 

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from transforms import claims_cuts, claims_sizes
+from transforms import claims_attention, claims_cuts, claims_sizes
 from transforms.claims import CLAIMS, Claim, Verdict
 
-SOURCES = (claims_cuts, claims_sizes)  # importing them enters their claims
+SOURCES = (claims_cuts, claims_sizes, claims_attention)  # importing them enters their claims
 
 
 def run(claim: Claim, *, mutated: bool = False) -> Verdict:
