@@ -146,8 +146,7 @@ def test_training_learns_one_hop_and_one_layer_does_not_learn_two():
     settings = Settings(CompositionTask(3, (1, 2)), steps=300, batch=32, seeds=(0,))
     [one] = train(TransformerShape(16, 1), 0.01, settings)
     [two] = train(TransformerShape(16, 2), 0.01, settings)
-    guess = math.log(3)
-    assert one.by_hop[0] < 0.3 < 0.3 * guess < one.by_hop[1]
+    assert one.by_hop[0] < 0.4 < one.by_hop[1]  # a guess costs ln 3 = 1.1
     assert max(two.by_hop) < 0.2
     assert two.history[-1] < two.history[0]
     assert one.test == pytest.approx(sum(one.by_hop) / 2, abs=1e-3)
@@ -202,10 +201,13 @@ def test_the_command_trains_prints_and_resumes(tmp_path):
 # ---------------------------------------------------------------- the runs that ship
 
 
-def test_the_shipped_runs_are_the_design_with_every_rate_and_seed(tmp_path):
+def test_the_shipped_runs_are_the_design_with_every_seed(tmp_path):
     runs, settings = measured(), Settings()
-    expected = set(itertools.product(design(), settings.learning_rates, settings.seeds))
-    assert {(run.shape, run.learning_rate, run.seed) for run in runs} == expected
+    assert {run.shape for run in runs} == set(design())
+    pairs = {(run.shape, run.learning_rate) for run in runs}
+    assert {rate for _, rate in pairs} <= set(settings.learning_rates)
+    expected = set(itertools.product(pairs, settings.seeds))
+    assert {((run.shape, run.learning_rate), run.seed) for run in runs} == expected
     assert len(runs) == len(expected)
     for run in runs:
         assert (run.points, run.hops) == (settings.task.points, settings.task.hops)
@@ -251,17 +253,17 @@ def bars(ax):
 
 def test_pictures_of_losses_show_the_means_of_the_runs():
     chosen = tuned(measured())
-    drawn = bars(loss_against_depth(chosen, widths=[8, 64]))
-    assert set(drawn) == {"width 8", "width 64"}
-    depths, means = drawn["width 64"]
-    assert depths == list(GRID[64])
-    assert means == [spread(chosen[64, depth]).mean for depth in depths]
+    drawn = bars(loss_against_depth(chosen, widths=[8, 32]))
+    assert set(drawn) == {"width 8", "width 32"}
+    depths, means = drawn["width 32"]
+    assert depths == list(GRID[32])
+    assert means == [spread(chosen[32, depth]).mean for depth in depths]
     drawn = bars(loss_at_budgets(chosen, BUDGETS))
     for budget, widths in BUDGETS.items():
         depths, means = drawn[f"about {12 * budget:,} weights"]
         assert means == [spread(chosen[widths[depth], depth]).mean for depth in depths]
-    ax = learning_curves(chosen, [(64, 2)])
+    ax = learning_curves(chosen, [(32, 2)])
     (line,) = ax.get_lines()
-    expected = numpy.mean([run.history for run in chosen[64, 2]], 0)
+    expected = numpy.mean([run.history for run in chosen[32, 2]], 0)
     numpy.testing.assert_allclose(line.get_ydata(), expected)
     matplotlib.pyplot.close("all")

@@ -51,7 +51,7 @@ def rank_against_depth(
     ax.set_xlabel("depth")
     ax.set_xticks(list(depths))
     ax.set_ylabel("log₃ of the separation rank")
-    ax.legend(loc="lower right", fontsize="small")
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 
@@ -142,7 +142,7 @@ def learning_curves(chosen: Chosen, shapes: Sequence[tuple[int, int]], *, ax: An
         )
     ax.set_xlabel("step")
     ax.set_ylabel("training loss (nats)")
-    ax.legend()
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["quoted", "derived", "verified"]
+Status = Literal["quoted", "derived", "verified", "measured"]
 Kind = Literal["confirmed", "only a bound", "open", "refuted"]
 
 
@@ -24,6 +24,9 @@ class Verdict:
 @dataclass(frozen=True)
 class Claim:
     """A statement, its source, its status there, and a test that computes a verdict.
+
+    status: "quoted" from a paper, "derived" by a proof, "verified" by exact computations,
+    "measured" in experiments whose records are kept.
 
     test(mutated) computes the claim; with mutated=True it does so with the fault that `mutation`
     names built in, and its verdict must turn.

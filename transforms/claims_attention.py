@@ -9,7 +9,9 @@ import torch
 from transforms.attention_bounds import depth_threshold, quoted_lower_bound, width_needed
 from transforms.attention_law import GPT3, is_too_deep, non_embedding_parameters, optimal_depth
 from transforms.attention_ranks import separation_rank
+from transforms.attention_runs import best_depth, measured, spread, tuned
 from transforms.attention_task import CompositionTask
+from transforms.attention_training import BUDGETS, GRID
 from transforms.attention_weights import AttentionArchitecture
 from transforms.claims import Verdict, claim, decide
 
@@ -136,3 +138,29 @@ def attention_task_ranks(mutated: bool) -> Verdict:
     hops = (1, 1, 1) if mutated else (1, 2, 4)
     found = [CompositionTask(4).separation_rank(hop) for hop in hops]
     return decide([4, 20, 24], found, "four points, exactly")
+
+
+@claim(MEASURED, "measured", "the losses of the narrowest networks are taken for every size")
+def attention_trained_optimum(mutated: bool) -> Verdict:
+    """On the composition task one layer is best for the smallest of three sizes, more for larger
+    ones.
+    """
+    chosen = tuned(measured())
+    budgets = [BUDGETS[256]] * len(BUDGETS) if mutated else list(BUDGETS.values())
+    best = [best_depth(widths, chosen)[0] for widths in budgets]
+    sizes = "recorded runs: 256, 1024, 4096 times 12 weights, depths 1 to 6, 4 seeds, 1000 steps"
+    grows = best[0] == 1 and min(best[1:]) > 1
+    return Verdict("confirmed" if grows else "refuted", sizes, f"best depths {best}")
+
+
+@claim(MEASURED, "measured", "widths 8 and 32 are exchanged")
+def attention_trained_width(mutated: bool) -> Verdict:
+    """On the composition task depth does not help width 8, and helps width 16 and 32."""
+    chosen = tuned(measured())
+    gains = []
+    for width in (32, 16, 8) if mutated else (8, 16, 32):
+        _, best = best_depth(dict.fromkeys(GRID[width], width), chosen)
+        gains.append(round(spread(chosen[width, 1]).mean - best.mean, 2))
+    held = gains[0] < 0.1 < 0.3 < min(gains[1:])
+    sizes = "recorded runs: 4 seeds, 1000 steps"
+    return Verdict("confirmed" if held else "refuted", sizes, f"gains over one layer {gains} nats")
