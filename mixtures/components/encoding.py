@@ -168,7 +168,9 @@ def _check_shape(shape: Sequence[int], variables: int, event: tuple[int, ...]) -
         raise ValueError(f"expected rows of shape {row}, got a single row: write x[None]")
     if len(shape) != len(row) + 1 or tuple(shape[1:]) != row:
         expected = ", ".join(["n", *map(str, row)])
-        raise ValueError(f"expected x of shape ({expected}), got {tuple(shape)}")
+        side = tuple(shape) == (variables, *shape[1:]) and len(shape) == len(row) + 1 and not event
+        hint = ": rows are samples, is it on its side? x.T has the right width" if side else ""
+        raise ValueError(f"expected x of shape ({expected}), got {tuple(shape)}{hint}")
 
 
 def _as_mask(observed: Any, shape: torch.Size) -> Tensor:
