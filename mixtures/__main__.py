@@ -1,6 +1,4 @@
-"""`python -m mixtures`: fit every class of the zoo to handwritten digits, compare, complete,
-draw.
-"""
+"""`python -m mixtures`: a tour of the library, and commands for one's own tables."""
 
 import sys
 

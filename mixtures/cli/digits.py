@@ -120,9 +120,9 @@ def _line(row: Fitted) -> list[str]:
 def completing(guide: Guide, fitted: list[Fitted], images: Images) -> None:
     """Posterior means of the hidden lower half, beside the mean image and nearest neighbours."""
     train, test = images.x[:-HELD_OUT], images.x[-HELD_OUT:]
-    hidden = numpy.zeros(images.size, dtype=bool)
-    hidden[images.size[0] // 2 :] = True
-    hidden = hidden.reshape(-1)
+    lower = numpy.zeros(images.size, dtype=bool)
+    lower[images.size[0] // 2 :] = True
+    hidden = lower.reshape(-1)
     guesses = _guesses(fitted, train, test, hidden)
     guide.chapter(
         "2. Half of it is missing",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,8 @@ def converting(guide: Guide, model: Mixture, test: Any) -> None:
 
     guide.chapter(
         "3. Up the hierarchy, at linear size",
-        "Every TMM is an HMM, every HMM a latent tree, every latent tree a sum-product network, and "
+        "Every TMM is an HMM, every HMM a latent tree, every latent tree a sum-product network, "
+        "and "
         "no step costs more than a constant factor. The fitted TMM makes the whole way; every "
         "certificate says what was proven before anything was built, and compares the stored "
         "numbers modulo a prime. The last column is the largest difference of log f(x) over the "
@@ -48,7 +48,8 @@ def ranking(guide: Guide, generator: torch.Generator) -> None:
 
     guide.chapter(
         "4. How deep is deep? Ranks that certify",
-        f"A random tensor of each class over d = {D} variables, k = {K} components, r = {R} states. "
+        f"A random tensor of each class over d = {D} variables, k = {K} components, r = {R} "
+        f"states. "
         "A matricization of rank R can't be written with fewer than R products: ranks prove that "
         "depth pays. They are exact: a regular minor modulo a prime from below, the cheapest cut "
         "from above, of the stored numbers themselves.",
@@ -77,7 +78,8 @@ def ranking(guide: Guide, generator: torch.Generator) -> None:
     wide = LTM(Tree.balanced(WIDE), 2, 2)
     power = witness(wide, range(0, WIDE, 2)).rank
     guide.say(
-        f"A latent tree over {WIDE} variables with two states a latent has odd | even rank at least "
+        f"A latent tree over {WIDE} variables with two states a latent has odd | even rank at "
+        f"least "
         f"2^{power.bit_length() - 1} for almost all tables, certified by a witness: a mixture of "
         f"products would need as many terms. It has {wide.size:,} edges."
     )
@@ -86,6 +88,3 @@ def ranking(guide: Guide, generator: torch.Generator) -> None:
 def _name(model: Mixture | CoefficientTensor) -> str:
     tensor = model.coefficients if isinstance(model, Mixture) else model
     return type(tensor).__name__
-
-
-__all__: Sequence[str] = ("converting", "ranking")

@@ -20,8 +20,9 @@ def approximating(guide: Guide, generator: torch.Generator) -> None:
     """Conditional gradient towards a deep model: error beside the proven bound."""
     guide.chapter(
         "5. Deep by shallow: the approximation theorem",
-        "A mixture of t products approximates any homogeneous mixture with squared L2 error at most "
-        "D/t (conditional gradient; Jaini, Poupart and Yu, 2018). The target is a latent tree over "
+        "A mixture of t products approximates any homogeneous mixture with squared L2 error at "
+        "most D/t (conditional gradient; Jaini, Poupart and Yu, 2018). The target is a latent "
+        "tree over "
         f"{D} Gaussian variables, k = {K}, r = {R}. `vertices` mixes products of the target's own "
         "components, the best one at each step by enumeration; `free products` may mix components "
         "inside each atom, and are found by a heuristic. Errors are exact, from Gram matrices, and "

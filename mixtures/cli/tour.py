@@ -38,8 +38,9 @@ def _chapters(guide: Guide, images: datasets.Images, iterations: int, seed: int)
     from mixtures.cli import hierarchy, shallow
 
     guide.say(
-        "One formula, f(x) = sum over i of W[i] f_1(x_1) .. f_d(x_d), is behind tensorial mixtures, "
-        "hidden Markov models, latent tree models and sum-product networks. W is a tensor with "
+        "One formula, f(x) = sum over i of W[i] f_1(x_1) .. f_d(x_d), is behind tensorial "
+        "mixtures, hidden Markov models, latent tree models and sum-product networks. W is a "
+        "tensor with "
         "k^d entries, held as a circuit. Everything below was computed on this machine just now; "
         f"the seed is {seed}."
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mixtures.plot.axes import axes
 
 
-def curves(series: dict[str, Sequence[float]], *, xlabel: str, ylabel: str, ax: Any = None) -> Any:
+def curves(
+    series: Mapping[str, Sequence[float]], *, xlabel: str, ylabel: str, ax: Any = None
+) -> Any:
     """One line per name, over the number of its entries; returns the axes."""
     ax = axes() if ax is None else ax
     for name, values in series.items():
