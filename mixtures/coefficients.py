@@ -152,8 +152,8 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
 
         leaves: (*batch, d, max k_j), columns beyond k_j are ignored; under Log (the default)
         logarithms, where 0 means a missing variable. evidence: {latent: (*batch, r) log-weights}.
-        Returns (*batch,). Differentiable under Log and Linear. Raises ValueError for a wrong shape,
-        type or latent.
+        Returns (*batch,). Differentiable under Log and Linear, a constant under Max. Raises
+        ValueError for a wrong shape, type or latent.
 
         >>> from mixtures import TMM
         >>> W = TMM.from_factors(torch.tensor([1.0]), torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]]))
@@ -166,7 +166,8 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
         if isinstance(ring, Modular):
             flat = engine.contract(self.circuit, self._residues(ring), _source(leaves, logs), ring)
         elif isinstance(ring, Max):
-            flat = engine.contract(self.circuit, self.arrays, _source(leaves, logs), ring)
+            with torch.no_grad():
+                flat = engine.contract(self.circuit, self.arrays, _source(leaves, logs), ring)
         elif isinstance(ring, Linear | Log):
             flat = self._differentiable(leaves, logs, ring)
         else:

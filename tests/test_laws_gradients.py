@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mixtures import Linear, Log
+from mixtures import Linear, Log, Max
 
 from laws import close, every_model, evidence, leaves, tensor
 from zoo import fresh, made
@@ -108,6 +108,13 @@ def test_no_tape_is_kept_where_nothing_asks_for_one(name):
         assert not model.contract(rows).requires_grad
     for found in (model.posterior(rows), model.explain(rows).log_weight, model.dense()):
         assert not found.requires_grad
+
+
+@every_model
+def test_best_values_are_constants_also_for_leaves_that_ask_for_gradients(name):
+    rows = tensor(leaves(name))
+    best = made(name).contract(rows.clone().requires_grad_(), Max())
+    assert not best.requires_grad and torch.equal(best, made(name).contract(rows, Max()))
 
 
 @every_model
