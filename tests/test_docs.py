@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from test_readme import ROOT, code_blocks, run_blocks
 
 PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))

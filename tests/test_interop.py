@@ -52,6 +52,12 @@ def test_a_cp_model_goes_to_tensorly_and_back(name):
     np.testing.assert_allclose(back.dense(), source.dense(), atol=1e-15)
 
 
+def test_single_precision_sums_to_one_in_its_own_digits():
+    source = TMM(3, [4, 5, 6], 3, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
+    back = from_tensorly(to_tensorly(source), dtype=torch.float32)
+    np.testing.assert_allclose(back.dense(), source.dense(), atol=1e-7)
+
+
 @pytest.mark.parametrize("name", [*CHAINS, *TRAINS])
 def test_a_chain_goes_to_tensorly_and_back(name):
     source = fresh(name)

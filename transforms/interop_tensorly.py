@@ -20,7 +20,8 @@ from transforms.fields import Floats
 from transforms.forms import Form, normalised, put_together, take_apart
 from transforms.upward import is_star
 
-TOLERANCE = 1e-9  # how far from one the entries of a tensor may sum
+SINGLE = 1e-5  # the same in single precision
+TOLERANCE = 1e-9  # how far from one the entries of a tensor may sum, in double precision
 
 
 @singledispatch
@@ -111,8 +112,9 @@ def from_tensorly(
 ) -> TMM | HT:
     """A non-negative `CPTensor` as a TMM, a non-negative `TTTensor` as an HT on a caterpillar.
 
-    The entries of the tensor must sum to one (up to 1e-9). Raises ConversionError naming the part
-    with a negative entry: a factorisation with signs is no mixture, even of a non-negative tensor.
+    The entries of the tensor must sum to one (up to 1e-9, or 1e-5 where `dtype` is single). Raises
+    ConversionError naming the part with a negative entry: a factorisation with signs is no mixture,
+    even of a non-negative tensor.
     A component without mass gets uniform factors.
     """
     import tensorly
@@ -137,7 +139,8 @@ def _from_cp(weights: NDArray | None, factors: list[NDArray], like: TMM) -> TMM:
     d, over = len(factors), Floats()
     tables: dict[Node, Tensor | None] = {d: over.read(torch.as_tensor(weights))[None]}
     tables.update((j, over.read(torch.as_tensor(f)).T) for j, f in enumerate(factors))
-    return put_together(TMM, _checked(Form(Tree.star(d), tables, _shapes(tables))), over, like)
+    form = Form(Tree.star(d), tables, _shapes(tables))
+    return put_together(TMM, _checked(form, like), over, like)
 
 
 def _from_train(cores: list[NDArray], like: TMM) -> HT:
@@ -155,7 +158,7 @@ def _from_train(cores: list[NDArray], like: TMM) -> HT:
         sizes[node], sizes[j] = (len(core), core[0].numel()), (core.shape[1], core.shape[1])
     if d == 1:
         tables[1], sizes[1] = over.ones(1, 1), (1, 1)
-    form = _checked(Form(tree, tables, sizes, frozenset(tree.inner)))
+    form = _checked(Form(tree, tables, sizes, frozenset(tree.inner)), like)
     return put_together(HT, form, over, like)
 
 
@@ -174,13 +177,13 @@ def _shapes(tables: dict[Node, Tensor | None]) -> dict[Node, tuple[int, int]]:
     return {v: (t.shape[0], t.shape[1]) for v, t in tables.items() if t is not None}
 
 
-def _checked(form: Form) -> Form:
-    """Normalised tables; ValueError unless the mass at the root is one."""
+def _checked(form: Form, like: TMM) -> Form:
+    """Normalised tables; ValueError unless the mass at the root is one, to the digits of its type."""
     found = normalised(form, Exactly())
     top = found.tables[form.tree.root]
     assert top is not None
     mass = float(top.sum())
-    if abs(mass - 1) > TOLERANCE:
+    if abs(mass - 1) > (TOLERANCE if like.dtype == torch.float64 else SINGLE):
         raise ValueError(
             f"the entries of the tensor must sum to one, but they sum to {mass:.12g}; divide the "
             f"weights (or the first core) by that"

@@ -45,7 +45,6 @@ def fit(given: argparse.Namespace) -> None:
             f"[yellow]only {len(x)} rows for {x.shape[1]} columns: rows are samples; is the table "
             f"on its side?"
         )
-    torch.manual_seed(given.seed)
     generator = torch.Generator().manual_seed(given.seed)
     order = torch.randperm(len(x), generator=generator).numpy()
     held_out = int(given.validation * len(x))

@@ -29,7 +29,9 @@ def approximating(guide: Guide, generator: torch.Generator) -> None:
         "relative to ||f||^2.",
     )
     draw: dict[str, Any] = {"generator": generator, "dtype": torch.float64}
-    deep = Mixture(LTM(Tree.balanced(D), K, R, **draw), Gaussian(D, K, **draw))
+    means = torch.linspace(-2.0, 2.0, K, dtype=torch.float64).expand(D, K)
+    components = Gaussian.from_parameters(means, torch.ones_like(means))
+    deep = Mixture(LTM(Tree.balanced(D), K, R, **draw), components)
     with torch.no_grad():
         square = float(deep.inner(deep))
     found = {}
