@@ -178,7 +178,7 @@ def _shapes(tables: dict[Node, Tensor | None]) -> dict[Node, tuple[int, int]]:
 
 
 def _checked(form: Form, like: TMM) -> Form:
-    """Normalised tables; ValueError unless the root holds a mass of one, to the digits there are."""
+    """Normalised tables; ValueError unless the root holds a mass of one, to rounding."""
     found = normalised(form, Exactly())
     top = found.tables[form.tree.root]
     assert top is not None
