@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor
 
-from mixtures.components.encoding import Data, column, encode
+from mixtures.components.encoding import Data, blocks, column, encode
 from mixtures.components.hooks import FAMILIES, Statistics
 from mixtures.components.moments import Moments, refuse_overriding
 
@@ -66,20 +67,24 @@ class Components(Moments):
         return data
 
     def _check_domain(self, data: Data) -> None:
+        for rows in blocks(len(data), data.values[:, :1].numel()):
+            with torch.no_grad():
+                self._check_rows(data.rows(rows), rows.start)
+
+    def _check_rows(self, data: Data, first: int) -> None:
         values = data.values.detach()
-        with torch.no_grad():
-            outside = ~(self._inside(values) & values.isfinite())
-            if data.observed is not None:
-                seen = data.observed
-                outside &= seen.reshape(seen.shape + (1,) * (values.ndim - seen.ndim))
+        outside = ~(self._inside(values) & values.isfinite())
+        if data.observed is not None:
+            seen = data.observed
+            outside &= seen.reshape(seen.shape + (1,) * (values.ndim - seen.ndim))
         if bool(outside.any()):
             place = torch.nonzero(outside.movedim(0, 1))[0].tolist()
             row, variable, *entry = place
             value = values[variable, row][tuple(entry)].item()
             at = f", entry {tuple(entry)}" if entry else ""
             raise ValueError(
-                f"{column(variable, self.names)}, row {row}{at}: {value:g} is outside the domain "
-                f"of {self._title(variable)}, {self._domain(variable)}"
+                f"{column(variable, self.names)}, row {first + row}{at}: {value:g} is outside the "
+                f"domain of {self._title(variable)}, {self._domain(variable)}"
             )
 
     # Densities -----------------------------------------------------------------------------
@@ -195,6 +200,16 @@ class Components(Moments):
         if weights.shape != expected:
             raise ValueError(f"expected weights of shape {expected}, got {tuple(weights.shape)}")
         return self._collect(data, self._masked(weights.detach()).double())
+
+    def _summed(self, data: Data, weights: Callable[[Data], Tensor]) -> Statistics:
+        """Statistics of all rows, whose weights (d, max k_j, n) are asked for block by block."""
+        total: Statistics = {}
+        numbers = self.variables * self.largest * math.prod(self.event)
+        for rows in blocks(len(data), numbers):
+            block = data.rows(rows)
+            sums = self.statistics(block, weights(block))
+            total = {name: total[name] + sums[name] for name in sums} if total else sums
+        return total if total else self.statistics(data, weights(data))
 
     @final
     def maximise(self, statistics: Statistics) -> None:

@@ -128,8 +128,10 @@ class Categorical(Family):
 
     def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
         """The frequencies of the data, each times an exponential variable of mean one."""
-        equal = torch.ones(self.variables, self.largest, len(data), device=self.device)
-        statistics = self.statistics(data, equal)
+        size = (self.variables, self.largest)
+        statistics = self._summed(
+            data, lambda rows: torch.ones(*size, len(rows), device=self.device)
+        )
         if self.shared:
             statistics = self._pooled(statistics)
         count, weight = statistics["count"], statistics["weight"]

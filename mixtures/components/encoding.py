@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor
 
 from mixtures.components.coding import FEWEST_ROWS, WHOLE_ROWS, Coding, coded
+
+BLOCK = 2**21
+"""About so many numbers are worked on at a time where all of them would be too many."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,15 +88,56 @@ def encode(
     >>> values.shape, observed.tolist()
     (torch.Size([2, 1]), [[True], [False]])
     """
-    values, seen = _as_tensor(x, names)
+    values, seen = _as_rows(x, names)
     _check_shape(values.shape, variables, tuple(event))
     if observed is not None:
-        seen = _both(seen, _as_mask(observed, values.shape))
-    values = values.to(device)
+        seen = _both(seen, _as_mask(observed, torch.Size(values.shape)))
+    if isinstance(values, Tensor):
+        moved, known = _moved(values.to(device), dtype)
+    else:
+        moved, known = _moved_by_blocks(values, dtype, device)
+    seen = _both(seen, known)
+    return moved, None if seen is None else _compressed(seen.to(moved.device))
+
+
+def _moved(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """(n, d, *event) to (d, n, *event), differentiably, and what is no NaN, (n, d, *event)."""
+    known = None
     if values.is_floating_point():
-        seen = _both(seen, ~values.detach().isnan())
+        known = values.detach().isnan().logical_not_()
         values = values.to(dtype)
-    return values.movedim(1, 0).contiguous(), _compressed(seen)
+    return values.movedim(1, 0).contiguous(), known
+
+
+def _moved_by_blocks(
+    array: np.ndarray[Any, Any], dtype: torch.dtype, device: torch.device | str | None
+) -> tuple[Tensor, Tensor | None]:
+    """The same of an array, of which no second copy is made; it may be mapped from a disk."""
+    n, d, *event = array.shape
+    kind = _from_numbers(array[:0]).dtype
+    kind = dtype if kind.is_floating_point else kind
+    moved = torch.empty((d, n, *event), dtype=kind, device=device)
+    known = None
+    for rows in blocks(n, math.prod(array.shape[1:])):
+        block = _from_numbers(array[rows]).to(device)
+        if block.is_floating_point():
+            missing = block.isnan()
+            if known is None and bool(missing.any()):
+                known = torch.ones(moved.shape, dtype=torch.bool, device=device)
+            if known is not None:
+                known[:, rows] = missing.logical_not_().movedim(1, 0)
+        moved[:, rows] = block.to(kind).movedim(1, 0)
+    return moved, None if known is None else known.movedim(0, 1)
+
+
+def blocks(rows: int, numbers: int) -> Iterator[slice]:
+    """Slices of rows of so many numbers each, a few megabytes at a time.
+
+    >>> list(blocks(3, BLOCK // 2))
+    [slice(0, 2, None), slice(2, 3, None)]
+    """
+    step = max(1, BLOCK // max(1, numbers))
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def column(variable: int, names: Sequence[str] | None) -> str:
@@ -100,14 +145,18 @@ def column(variable: int, names: Sequence[str] | None) -> str:
     return f"column {variable}" if names is None else f"column {names[variable]!r}"
 
 
-def _as_tensor(x: Any, names: Sequence[str] | None) -> tuple[Tensor, Tensor | None]:
-    """Any accepted container, as a tensor and the mask of what it says was observed."""
+def _as_rows(
+    x: Any, names: Sequence[str] | None
+) -> tuple[Tensor | np.ndarray[Any, Any], Tensor | None]:
+    """Any accepted container as a tensor, or an array as it is if it holds numbers; and the mask of
+    what it says was observed.
+    """
     if isinstance(x, Tensor):
         if x.is_complex():
             raise ValueError(f"expected real numbers, got a tensor of {x.dtype}")
         return x, None
     if isinstance(x, np.ma.MaskedArray):
-        values, seen = _as_tensor(x.data, names)
+        values, seen = _as_rows(x.data, names)
         return values, _both(seen, torch.from_numpy(~np.ma.getmaskarray(x)))
     try:
         array = np.asarray(x)
@@ -116,7 +165,7 @@ def _as_tensor(x: Any, names: Sequence[str] | None) -> tuple[Tensor, Tensor | No
             f"expected rows of equal length, got {type(x).__name__}: {error}"
         ) from None
     if array.dtype.kind in "biuf":
-        return _from_numbers(array), None
+        return array, None
     return _from_objects(array.astype(object), names)
 
 
@@ -182,8 +231,11 @@ def _as_mask(observed: Any, shape: torch.Size) -> Tensor:
     return mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)).expand(shape)
 
 
-def _both(first: Tensor | None, second: Tensor) -> Tensor:
-    return second if first is None else first.to(second.device) & second
+def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    """What both masks say was seen; the second one's device."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first.to(second.device) & second
 
 
 def _compressed(seen: Tensor | None) -> Tensor | None:

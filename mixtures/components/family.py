@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtures.components.base import Components
 from mixtures.components.encoding import Data
 from mixtures.components.hooks import Statistics
-from mixtures.components.seeding import seeded_weights
+from mixtures.components.seeding import seeds, some_rows
 
 
 class Family(Components):
@@ -48,11 +48,15 @@ class Family(Components):
         return {"weight": weights.sum(-1), **sums}
 
     def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
-        weights = seeded_weights(
-            self._points(data), data.any_observed, self.largest, self.shared, generator
-        )
+        some = some_rows(data, generator)
+        points = self._points(some)
+        spread = seeds(points, some.any_observed, self.largest, self.shared, generator)
+
+        def weights(rows: Data) -> Tensor:
+            return spread.weights(self._points(rows), rows.any_observed)
+
         for _ in range(2):  # the second time around the means that the first time found
-            self.maximise(self.statistics(data, weights))
+            self.maximise(self._summed(data, weights))
 
     def _points(self, data: Data) -> Tensor:
         """What distances between rows are taken of when a starting point is sought."""

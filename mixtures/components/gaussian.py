@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mixtures.components.encoding import Data
+from mixtures.components.encoding import Data, blocks
 from mixtures.components.family import Family, kept
 from mixtures.components.hooks import Statistics
 from mixtures.components.parameters import (
@@ -138,10 +138,15 @@ class Gaussian(Family):
         self.centre = self._middle(data)
         super()._initialise(data, generator)
 
+    def _ones(self, rows: int) -> Tensor:
+        return torch.ones((self.variables, 1, rows), dtype=torch.float64, device=self.device)
+
     def _middle(self, data: Data) -> Tensor:
         """The mean of the seen values of each variable, the old centre if there are none."""
-        ones = torch.ones((self.variables, 1, len(data)), dtype=torch.float64, device=self.device)
-        sums = self._collect(data, ones)
+        sums = self._collect(data.rows(slice(0, 0)), self._ones(0))
+        for rows in blocks(len(data), self.variables):
+            more = self._collect(data.rows(rows), self._ones(rows.stop - rows.start))
+            sums = {name: sums[name] + more[name] for name in sums}
         if self.shared:
             sums = self._pooled(sums)
         offset = sums["first"] / sums["weight"]

@@ -16,7 +16,7 @@ from mixtures.components.hooks import Statistics
 from mixtures.components.normal import Conditional, log_density, patterns
 from mixtures.components.parameters import as_parameters, check_ndim, check_prior, layout
 from mixtures.components.quadrature import normal_vectors
-from mixtures.components.seeding import imputed, seeded_weights
+from mixtures.components.seeding import imputed, mean_of, seeds, some_rows
 from mixtures.components.tails import log_normal_mass, standardised
 
 Self = TypeVar("Self", bound="MultivariateGaussian")
@@ -163,12 +163,13 @@ class MultivariateGaussian(Components):
         return self.spread.log_prior(self.pseudo_rows, self.pseudo_scatter)
 
     def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
-        seen = data.any_observed
-        filled = imputed(data.values, data.observed)
-        weights = seeded_weights(filled, seen, self.largest, self.shared, generator)
-        self.centre = self._middle(filled.double(), seen)
+        some = some_rows(data, generator)
+        filled = imputed(some.values, some.observed, mean_of(some.values, some.observed))
+        spread = seeds(filled, some.any_observed, self.largest, self.shared, generator)
+        self.centre = self._middle(filled.double(), some.any_observed)
+        whole = Data(filled, some.any_observed)
         for _ in range(2):
-            self.maximise(self.statistics(Data(filled, seen), weights))
+            self.maximise(self.statistics(whole, spread.weights(filled, whole.observed)))
 
     def _middle(self, x: Tensor, seen: Tensor | None) -> Tensor:
         """The mean of the seen rows of each variable (d or 1, 1, e); the old centre if none."""

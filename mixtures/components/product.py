@@ -14,7 +14,7 @@ from mixtures.components.base import Components
 from mixtures.components.encoding import Data
 from mixtures.components.hooks import Statistics
 from mixtures.components.quadrature import along_each, tensor_rule
-from mixtures.components.seeding import imputed, seeded_weights
+from mixtures.components.seeding import imputed, mean_of, seeds, some_rows
 
 BLOCK = 2**23
 """The factor's densities are computed for so many numbers at a time."""
@@ -190,12 +190,17 @@ class Product(Components):
 
     def _initialise(self, data: Data, generator: torch.Generator | None) -> None:
         """Seeds are whole vectors, so that the entries of one component belong together."""
-        self.factor.initialise(self._flat_data(data), generator)
-        filled = imputed(data.values, data.observed)
-        seen = data.any_observed
-        weights = seeded_weights(filled, seen, self.largest, self.shared, generator)
+        some = some_rows(data, generator)
+        self.factor.initialise(self._flat_data(some), generator)
+        mean = mean_of(some.values, some.observed)
+        filled = imputed(some.values, some.observed, mean)
+        spread = seeds(filled, some.any_observed, self.largest, self.shared, generator)
+
+        def weights(rows: Data) -> Tensor:
+            return spread.weights(imputed(rows.values, rows.observed, mean), rows.any_observed)
+
         for _ in range(2):
-            self.maximise(self.statistics(data, weights))
+            self.maximise(self._summed(data, weights))
 
     def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
         draws = self.factor._sample(self._repeated(indices), generator)
