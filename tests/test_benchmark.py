@@ -210,9 +210,9 @@ def test_the_search_keeps_what_scores_best_on_validation_rows():
         return Mixture(TMM(6, 2, int(setting["states"]), generator=g), Indicator(6, 2))
 
     g = generator(0)
-    axes = {"pseudo_count": (0.1, 1.0), "states": (1, 2, 3)}
+    axes = {"mass": (0.1, 1.0), "states": (1, 2, 3)}
     climbing = search.Search(train, valid, build, axes, search.Clock(60), g)
-    best = climbing.run({"states": 1, "pseudo_count": 0.1})
+    best = climbing.run({"states": 1, "mass": 0.1})
     assert best.setting["states"] > 1
     assert best.valid == pytest.approx(best.model.score(valid))
     assert best.valid >= max(found.valid for found in climbing.tried.values())

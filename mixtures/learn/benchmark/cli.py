@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -55,12 +56,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, default=Path("benchmark-results"), help="folder for CSV and pictures")
     add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models to run")
     add("--minutes", type=float, default=2.0, help="processor time for each model and set")
-    add("--jobs", type=int, default=1, help="sets learned at the same time, one thread each")
+    add("--jobs", type=int, default=os.cpu_count() or 1, help="sets at the same time, one thread "
+        "each; default: as many as there are cores")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of all random draws")
     add("--parameters", type=int, nargs="+", default=[1000, 4000, 16000],
         help="of depth: the numbers of parameters")  # fmt: skip
     add("--walks", type=int, default=30, help="of depth: walks over the rows")
-    add("--pseudo-count", type=float, default=0.03, help="of depth: the pseudo-count")
+    add("--mass", type=float, default=1.0, help="of depth: pseudo-counts of a row of a table")
     return parser
 
 
@@ -70,7 +72,7 @@ def _table(given: argparse.Namespace, console: Console) -> None:
     plan = Plan(given.data, given.datasets, given.models, given.minutes, given.seed)
     for name in plan.datasets:
         load(plan.data, name)  # what is not there is told before anything runs
-    for line in _finished(plan, results, given.jobs):
+    for line in _finished(plan, results, min(given.jobs, len(plan.datasets))):
         console.print(
             f"{line.dataset} {line.model}: {line.test:.4f} ± {line.test_error:.4f} on test rows, "
             f"{line.valid:.4f} on validation rows, {line.cpu_minutes:.1f} minutes",
@@ -118,7 +120,7 @@ def _depth(given: argparse.Namespace, console: Console) -> None:
             load(given.data, name),
             given.parameters,
             walks=given.walks,
-            pseudo_count=given.pseudo_count,
+            mass=given.mass,
             seed=given.seed,
             stamp={"commit": commit()},
         ):

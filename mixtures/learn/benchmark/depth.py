@@ -66,7 +66,7 @@ def compare(
     parameters: Sequence[int],
     *,
     walks: int,
-    pseudo_count: float,
+    mass: float,
     seed: int,
     stamp: Mapping[str, Any],
 ) -> Iterator[Record]:
@@ -87,7 +87,7 @@ def compare(
                 ordered.train,
                 method="stochastic_em",
                 validation=ordered.valid,
-                pseudo_count=pseudo_count,
+                pseudo_count=mass / states,
                 max_iter=walks,
                 progress=False,
                 generator=generator,
@@ -111,7 +111,7 @@ def compare(
                 "minutes": (time.perf_counter() - began) / 60,
                 "cpu_minutes": (time.process_time() - used) / 60,
                 "walks": walks,
-                "pseudo_count": pseudo_count,
+                "mass": mass,
                 "seed": seed,
                 **stamp,
             }

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from mixtures.combination import Combination
-from mixtures.learn.benchmark.models import Job, Learned, hidden, symbols
-from mixtures.learn.benchmark.search import BATCH, FULL_BATCHES, FULL_WALKS
+from mixtures.learn.benchmark.models import Job, Learned, hidden, polish, symbols
+from mixtures.learn.benchmark.search import BATCH, FULL_BATCHES, FULL_WALKS, smoothing
 from mixtures.learn.fit import fit
-from mixtures.learn.stochastic import annealed
 from mixtures.mixture import Mixture
 
 MOST_TREES = 12
 ALONE = 0.6  # of the time goes into the trees one by one
-PEAK = 0.3  # the rate with which they begin to learn together
 
 
 def learn_forest(job: Job, setting: Mapping[str, Any]) -> Learned:
@@ -40,7 +38,7 @@ def learn_forest(job: Job, setting: Mapping[str, Any]) -> Learned:
     with torch.no_grad():
         logs = torch.stack([tree.log_prob(job.split.valid).double() for tree in trees], 1)
     model = symbols(Combination(stacked(logs), [tree.coefficients for tree in trees]))
-    together = _together(job, model, float(setting["pseudo_count"]))
+    together = polish(job, model, smoothing(setting))
     chosen = {**setting, "trees": len(trees), "walks": walks, "walks together": together}
     return Learned(model, list(range(job.split.variables)), chosen)
 
@@ -71,24 +69,9 @@ def _tree(job: Job, setting: Mapping[str, Any], walks: int) -> Mixture:
         job.split.train,
         method="stochastic_em",
         validation=job.split.valid,
-        pseudo_count=setting["pseudo_count"],
+        pseudo_count=smoothing(setting),
         max_iter=walks,
         progress=False,
         generator=job.generator,
     )
     return model
-
-
-def _together(job: Job, model: Mixture, pseudo_count: float) -> int:
-    """Learn the mixture as a whole while time is left; the walks it took."""
-    train, valid = model.encode(job.split.train), model.encode(job.split.valid)
-    batches = -(-len(train) // BATCH)
-    before = job.clock.spent
-    options: dict[str, Any] = {"method": "stochastic_em", "validation": valid, "start": "model"}
-    options |= {"pseudo_count": pseudo_count, "progress": False, "generator": job.generator}
-    fit(model, train, step=annealed(batches, PEAK), max_iter=1, **options)
-    cost = job.clock.spent - before
-    walks = min(int(0.9 * job.clock.left / cost), 30)
-    if walks >= 2:
-        fit(model, train, step=annealed(walks * batches, PEAK), max_iter=walks, **options)
-    return 1 + max(walks, 0)

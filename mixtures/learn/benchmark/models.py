@@ -16,8 +16,10 @@ from mixtures.components import Indicator
 from mixtures.hmm import HMM
 from mixtures.learn.benchmark.data import Split
 from mixtures.learn.benchmark.results import Rows
-from mixtures.learn.benchmark.search import Clock, Found, Search, Setting
+from mixtures.learn.benchmark.search import BATCH, Clock, Found, Search, Setting
+from mixtures.learn.fit import fit
 from mixtures.learn.networks import learn_spn
+from mixtures.learn.stochastic import annealed
 from mixtures.learn.structure import centre, chow_liu, hidden_chow_liu
 from mixtures.ltm import LTM
 from mixtures.mixture import Mixture
@@ -26,10 +28,11 @@ from mixtures.tree import Node
 
 DTYPE = torch.float32
 SMOOTHING = 1.0  # rows' worth of pseudo-counts in the mutual information of every pair
-PSEUDO_COUNTS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-STATES = (2, 4, 8, 16, 32, 64)
-MOST_BLOCKS = 4
+MASSES = (0.1, 0.3, 1.0, 3.0, 10.0)  # pseudo-counts of a whole row of a table between latents
+STATES = (2, 4, 8, 16, 32, 64, 128)
+MOST_BLOCKS, MOST_STATES = 8, 128  # of restarts put side by side
 RESTART = 0.1  # of the time is what a restart may cost
+PEAK, MOST_POLISHING = 0.3, 30  # the first rate of learning on, and its walks
 
 
 class Learned(NamedTuple):
@@ -98,8 +101,8 @@ def learn_tmm(job: Job) -> Learned:
         states = int(setting["states"])
         return symbols(TMM(job.split.variables, 2, states, generator=job.generator, dtype=DTYPE))
 
-    axes = {"pseudo_count": PSEUDO_COUNTS, "states": (*STATES, 128, 256)}
-    found = climb(job, build, axes, {"states": 32, "pseudo_count": 0.1})
+    axes = {"states": (*STATES, 256), "mass": MASSES}
+    found = climb(job, build, axes, {"states": 32, "mass": 1.0})
     return _learned(found, list(range(job.split.variables)))
 
 
@@ -112,8 +115,8 @@ def learn_hmm(job: Job) -> Learned:
         states = int(setting["states"])
         return symbols(HMM(len(order), 2, states, generator=job.generator, dtype=DTYPE))
 
-    axes = {"pseudo_count": PSEUDO_COUNTS, "states": STATES}
-    return _learned(climb(ordered, build, axes, {"states": 16, "pseudo_count": 0.1}), order)
+    axes = {"states": STATES, "mass": MASSES}
+    return _learned(climb(ordered, build, axes, {"states": 16, "mass": 1.0}), order)
 
 
 def learn_ltm(job: Job) -> Learned:
@@ -126,11 +129,12 @@ def learn_ltm(job: Job) -> Learned:
     def build(setting: Setting) -> Mixture:
         return hidden(job, setting)
 
-    axes = {"pseudo_count": PSEUDO_COUNTS, "group": (1, 2, 3, 4), "states": STATES}
+    axes = {"group": (1, 2, 3, 4), "states": STATES, "mass": MASSES}
     search = climbing(job, build, axes)
-    best = search.run({"states": 16, "pseudo_count": 0.1, "group": 1})
+    best = search.run({"states": 16, "mass": 1.0, "group": 1})
     parts = [best.model]
-    while len(parts) < MOST_BLOCKS and best.cost < min(job.clock.left, RESTART * job.clock.seconds):
+    most = min(MOST_BLOCKS, MOST_STATES // int(best.setting["states"]))
+    while len(parts) < most and best.cost < min(job.clock.left, RESTART * job.clock.seconds):
         parts.append(search.learn(best.setting, best.walks).model)
     counted = range(1, len(parts) + 1)
     joined = [symbols(side_by_side([_tensor(part) for part in parts[:m]])) for m in counted]
@@ -176,30 +180,46 @@ def hidden(job: Job, setting: Setting, weights: Any = None) -> Mixture:
 
 
 def learn_network(job: Job) -> Learned:
-    """A network grown by clustering rows and splitting columns; leaves smoothed, then EM."""
-    best: Learned | None = None
-    best_valid, cost = -float("inf"), 0.0
+    """A network grown by clustering rows and splitting columns, finer while that helps; then EM."""
+    best, best_valid, rows_least = None, -float("inf"), 0
     for share in (0.1, 0.03, 0.01):
-        if cost * 3 > job.clock.left:
-            break
         before = job.clock.spent
         rows = max(10, round(share * len(job.split.train)))
-        for pseudo_count in (0.1, 1.0):
-            model = learn_spn(
-                job.split.train,
-                min_rows=rows,
-                pseudo_count=pseudo_count,
-                components=2,
-                generator=job.generator,
-                dtype=DTYPE,
-            )
-            valid = model.score(job.split.valid)
-            if valid > best_valid:
-                chosen = {"min_rows": rows, "pseudo_count": pseudo_count}
-                best, best_valid = Learned(model, list(range(job.split.variables)), chosen), valid
-        cost = job.clock.spent - before
+        model = learn_spn(
+            job.split.train,
+            min_rows=rows,
+            pseudo_count=1.0,
+            components=2,
+            generator=job.generator,
+            dtype=DTYPE,
+        )
+        valid = model.score(job.split.valid)
+        if valid <= best_valid:
+            break
+        best, best_valid, rows_least = model, valid, rows
+        if 3 * (job.clock.spent - before) > job.clock.left:
+            break
     assert best is not None
-    return best
+    walks = polish(job, best, 0.1)
+    order = list(range(job.split.variables))
+    return Learned(best, order, {"min_rows": rows_least, "walks": walks})
+
+
+def polish(job: Job, model: Mixture, pseudo_count: float) -> int:
+    """Learn on from the parameters as they are, at low rates, while time is left and the validation
+    rows gain; the walks over the rows it took.
+    """
+    train, valid = model.encode(job.split.train), model.encode(job.split.valid)
+    batches = -(-len(train) // BATCH)
+    before = job.clock.spent
+    options: dict[str, Any] = {"method": "stochastic_em", "validation": valid, "start": "model"}
+    options |= {"pseudo_count": pseudo_count, "progress": False, "generator": job.generator}
+    fit(model, train, step=annealed(batches, PEAK), max_iter=1, **options)
+    walks = min(int(0.9 * job.clock.left / (job.clock.spent - before)), MOST_POLISHING)
+    if walks < 2:
+        return 1
+    history = fit(model, train, step=annealed(walks * batches, PEAK), max_iter=walks, **options)
+    return 1 + len(history)
 
 
 def _learned(found: Found, order: list[int]) -> Learned:

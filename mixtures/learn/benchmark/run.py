@@ -77,7 +77,7 @@ def _learn(model: str, job: Job, ltm: Line | None) -> Learned:
         setting = LEARNERS["LTM"](half).chosen
     else:
         setting = ltm.options
-    return learn_forest(job, {name: setting[name] for name in ("pseudo_count", "group", "states")})
+    return learn_forest(job, {name: setting[name] for name in ("mass", "group", "states")})
 
 
 def _line(

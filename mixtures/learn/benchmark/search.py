@@ -22,6 +22,11 @@ BATCH = 500
 PILOTS = 0.4  # of the time goes at most into short runs
 
 
+def smoothing(setting: Setting) -> float:
+    """The pseudo-count of every entry: the mass of a row, shared among its states."""
+    return setting["mass"] / setting["states"]
+
+
 class Clock:
     """So many seconds of processor time, counted from now, whatever else the machine does."""
 
@@ -132,7 +137,7 @@ class Search:
             self.train,
             method="stochastic_em",
             validation=self.valid,
-            pseudo_count=setting["pseudo_count"],
+            pseudo_count=smoothing(setting),
             max_iter=walks,
             progress=False,
             generator=self.generator,
