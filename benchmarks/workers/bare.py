@@ -28,30 +28,43 @@ def in_chunks(rows: int, size: int, product: Callable[[int], None]) -> Case:
 
 
 def chain(arrays: Arrays) -> Case:
-    """A product (n, r) x (r, r) for every step."""
+    """A product (r, r) x (r, n) for every step."""
     n, d = arrays["x"].shape
     table = torch.as_tensor(arrays["transition"])
-    old = torch.rand(n, len(table), dtype=table.dtype)
+    old = torch.rand(len(table), n, dtype=table.dtype)
     new = torch.empty_like(old)
 
-    def product(chunk: int) -> None:
-        for _ in range(d - 1):
-            torch.mm(old[:chunk], table, out=new[:chunk])
+    def product(_: int) -> None:
+        for _step in range(d - 1):
+            torch.mm(table, old, out=new)
 
-    return in_chunks(n, 512, product)
+    return in_chunks(n, n, product)
 
 
 def tree(arrays: Arrays) -> Case:
-    """A product (n, columns) x (columns, r) for every inner node but the root."""
-    tables: Tensor = torch.as_tensor(arrays["tables"]).mT.contiguous()
-    nodes, columns, r = tables.shape
-    size = 512 if columns == r else 128
-    old = torch.rand(nodes, size, columns, dtype=tables.dtype)
-    new = torch.empty(nodes, size, r, dtype=tables.dtype)
+    """A product (r, r) x (r, n) for every inner node but the root, in batches of all nodes."""
+    tables: Tensor = torch.as_tensor(arrays["tables"])
+    nodes, r, _ = tables.shape
+    size = 256
+    old = torch.rand(nodes, r, size, dtype=tables.dtype)
+    new = torch.empty_like(old)
 
     def product(chunk: int) -> None:
-        for node in range(nodes):
-            torch.mm(old[node, :chunk], tables[node], out=new[node, :chunk])
+        torch.bmm(tables, old[..., :chunk], out=new[..., :chunk])
+
+    return in_chunks(len(arrays["x"]), size, product)
+
+
+def kronecker(arrays: Arrays) -> Case:
+    """A product (r, r * r) x (r * r, n) for every inner node but the root."""
+    tables: Tensor = torch.as_tensor(arrays["tables"])
+    size = 512
+    old = torch.rand(tables.shape[2], size, dtype=tables.dtype)
+    new = torch.empty(tables.shape[1], size, dtype=tables.dtype)
+
+    def product(chunk: int) -> None:
+        for table in tables:
+            torch.mm(table, old[:, :chunk], out=new[:, :chunk])
 
     return in_chunks(len(arrays["x"]), size, product)
 
@@ -61,6 +74,6 @@ CASES: dict[str, Any] = {
     "hmm-gaussian": chain,
     "ltm": tree,
     "ltm-64": tree,
-    "ht": tree,
+    "ht": kronecker,
 }
 DISTRIBUTIONS = ("torch",)
