@@ -33,10 +33,10 @@ def default_folder() -> Path:
 
 def interpreter(library: str, folder: Path) -> str | None:
     """The Python that has a library: its environment's, else this one; None where it is missing."""
-    own = folder / library / "bin" / "python"
-    if own.exists():
-        return str(own)
-    found = importlib.util.find_spec(LIBRARIES[library].module)
+    module, own = LIBRARIES[library].module, folder / library
+    if any(own.glob(f"lib/python*/site-packages/{module}*")):
+        return str(own / "bin" / "python")
+    found = importlib.util.find_spec(module)
     return None if found is None else sys.executable
 
 

@@ -8,7 +8,7 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.libraries import LIBRARIES
+from benchmarks.libraries import LIBRARIES, TORCH
 
 
 def install(peers: Sequence[str], folder: Path) -> dict[str, str]:
@@ -25,8 +25,17 @@ def _one(peer: str, where: Path) -> str:
     python = where / "bin" / "python"
     if not python.exists():
         venv.create(where, with_pip=True)
+    words, trouble = LIBRARIES[peer].requirements, ""
+    if LIBRARIES[peer].built_against_torch:
+        trouble = _pip(python, "setuptools", "wheel", "numpy", TORCH)
+        words = ("--no-build-isolation", *words)
+    return trouble or _pip(python, "numpy", *words)
+
+
+def _pip(python: Path, *words: str) -> str:
+    """Install; "" or pip's last words."""
     done = subprocess.run(
-        [str(python), "-m", "pip", "install", "-q", "numpy", *LIBRARIES[peer].requirements],
+        [str(python), "-m", "pip", "install", "-q", *words],
         stdout=sys.stderr,
         stderr=subprocess.PIPE,
         text=True,

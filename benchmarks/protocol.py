@@ -12,6 +12,8 @@ An answer with "error" in it says what went wrong; one with "missing" that there
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -68,3 +70,39 @@ class Stopwatch:
         """Named results of the last run."""
         found = self.case.results(self.outcome)
         return {name: numpy.asarray(value) for name, value in found.items()}
+
+
+def imports(modules: str) -> Maker:
+    """A new process that imports some modules."""
+
+    def make(_: Arrays) -> Case:
+        command = [sys.executable, "-W", "ignore", "-c", f"import {modules}"]
+        return Case(
+            lambda: subprocess.run(command, check=True, capture_output=True),
+            lambda done: {"code": done.returncode},
+        )
+
+    return make
+
+
+def frequencies(drawn: Any) -> dict[str, Any]:
+    """How often x_j = 1, and how often x_j = x_{j+1}: what samples can be held against."""
+    x = numpy.asarray(drawn).round()
+    return {"on": x.mean(0), "alike": (x[:, 1:] == x[:, :-1]).mean(0)}
+
+
+def information(x: NDArray[Any], edges: Any) -> float:
+    """The mutual information of pairs of binary columns, summed over the edges of a tree.
+
+    Trees of greatest information may differ where pairs tie; their information does not.
+    """
+    total = 0.0
+    pairs = {frozenset((int(a), int(b))) for a, b in (edge[:2] for edge in edges)}
+    if len(pairs) != x.shape[1] - 1:
+        raise ValueError(f"a tree of {x.shape[1]} columns has one edge less, got {len(pairs)}")
+    for a, b in pairs:
+        joint = numpy.bincount(2 * x[:, a] + x[:, b], minlength=4).reshape(2, 2) / len(x)
+        alone = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+        seen = joint > 0
+        total += float((joint[seen] * numpy.log(joint[seen] / alone[seen])).sum())
+    return total

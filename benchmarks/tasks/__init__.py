@@ -1,6 +1,7 @@
 """The tasks, one file for each kind of model."""
 
 from benchmarks.task import Task
-from benchmarks.tasks import chains, trees
+from benchmarks.tasks import chains, networks, samples, tensors, trees
 
-TASKS: dict[str, Task] = {task.name: task for kind in (chains, trees) for task in kind.TASKS}
+KINDS = (chains, trees, samples, networks, tensors)
+TASKS: dict[str, Task] = {task.name: task for kind in KINDS for task in kind.TASKS}

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.protocol import Arrays, Case
+from benchmarks.protocol import Arrays, Case, imports
 
 
 def in_chunks(rows: int, size: int, product: Callable[[int], None]) -> Case:
@@ -75,5 +75,6 @@ CASES: dict[str, Any] = {
     "ltm": tree,
     "ltm-64": tree,
     "ht": kronecker,
+    "import": imports("torch"),
 }
 DISTRIBUTIONS = ("torch",)

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from pomegranate.distributions import Categorical, Normal
+from pomegranate.gmm import GeneralMixtureModel
 from pomegranate.hmm import DenseHMM
 
-from benchmarks.protocol import Arrays, Case
+from benchmarks.protocol import Arrays, Case, imports
 
 
 def symbols(arrays: Arrays) -> list[Any]:
@@ -60,5 +61,29 @@ def likelihood(build: Any) -> Any:
     return make
 
 
-CASES = {"hmm": likelihood(symbols), "hmm-gaussian": likelihood(gaussians)}
+def clouds(arrays: Arrays) -> Case:
+    """A mixture of diagonal Gaussians."""
+    torch.set_default_dtype(torch.float64)
+    mean, variance = torch.as_tensor(arrays["mean"]), torch.as_tensor(arrays["variance"])
+    parts = [
+        Normal(m, v, covariance_type="diag", check_data=False)
+        for m, v in zip(mean, variance, strict=True)
+    ]
+    weights = torch.as_tensor(arrays["weights"])
+    model = GeneralMixtureModel(parts, priors=weights, check_data=False)
+    x = torch.as_tensor(arrays["x"])
+
+    def run() -> Any:
+        with torch.inference_mode():
+            return model.log_probability(x)
+
+    return Case(run, lambda found: {"rows": found})
+
+
+CASES = {
+    "hmm": likelihood(symbols),
+    "hmm-gaussian": likelihood(gaussians),
+    "gaussians": clouds,
+    "import": imports("torch, pomegranate"),
+}
 DISTRIBUTIONS = ("pomegranate", "torch")

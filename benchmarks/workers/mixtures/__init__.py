@@ -1,6 +1,12 @@
 """This library, as its README says to use it: raw rows in, no cache filled beforehand."""
 
-from benchmarks.workers.mixtures import chains, trees
+from benchmarks.workers.mixtures import chains, networks, samples, tensors, trees
 
-CASES = {**chains.CASES, **trees.CASES}
+CASES = {
+    **chains.CASES,
+    **trees.CASES,
+    **samples.CASES,
+    **networks.CASES,
+    **tensors.CASES,
+}
 DISTRIBUTIONS = ("torch",)

@@ -1,0 +1,34 @@
+"""Samples of a latent tree model."""
+
+from __future__ import annotations
+
+from benchmarks.task import OURS, Goal, Task
+from benchmarks.tasks.trees import latent_tree
+
+SIZES = {"rows": 10_000, "variables": 64, "states": 32}
+PEERS = ("sparc", "spflow", "cirkit")
+CLOSE = {"*": (0.0, 0.035)}  # five standard errors of a frequency among 10 000 and its peer's
+WIDE = {"rows": 10_000, "variables": 8, "states": 3}
+
+TASKS = (
+    Task(
+        "samples",
+        "10 000 samples of the LTM, repeated calls",
+        SIZES,
+        latent_tree,
+        (OURS, *PEERS),
+        (Goal(6, ("sparc",)), Goal(20, ("spflow",)), Goal(1, PEERS)),
+        CLOSE,
+        quick=WIDE,
+    ),
+    Task(
+        "samples-first",
+        "10 000 samples of the LTM, first call of a new model",
+        SIZES,
+        latent_tree,
+        (OURS, *PEERS),
+        (Goal(3, ("sparc",)), Goal(8, ("spflow",)), Goal(1, PEERS)),
+        CLOSE,
+        quick=WIDE,
+    ),
+)

@@ -1,0 +1,55 @@
+"""Ranks, fits, and the import."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.protocol import Arrays, Case, imports
+from mixtures import HMM
+from transforms import rank
+from transforms.cp import search
+from transforms.ranks import numerical_rank
+from transforms.subjects import subject
+
+
+def certified(arrays: Arrays) -> Case:
+    """`rank` of the cut, whose bounds must meet."""
+    tables = [torch.as_tensor(arrays[name]) for name in ("initial", "transition", "emission")]
+    chain, rows = HMM.from_tables(*tables), arrays["rows"].tolist()
+    generator = torch.Generator().manual_seed(0)
+    return Case(
+        lambda: rank(chain, rows, generator=generator), lambda found: {"exact": found.exact}
+    )
+
+
+def prefixes(arrays: Arrays) -> Case:
+    """`numerical_rank` of the dense tensor after every variable."""
+    tensor = arrays["tensor"]
+
+    def run() -> list[int]:
+        return [numerical_rank(tensor, range(q), 1e-9) for q in range(1, tensor.ndim)]
+
+    return Case(run, lambda found: {"ranks": found})
+
+
+def fit(arrays: Arrays) -> Case:
+    """The search of `cp_rank` for one number of terms."""
+    tensor, terms = arrays["tensor"], int(arrays["terms"])
+    exact = subject(tensor)
+
+    def run() -> float:
+        generator = torch.Generator().manual_seed(0)
+        found = search(exact, terms, terms, 5, generator, nonnegative=False, tolerance=1e-6)
+        assert found is not None
+        return found.error
+
+    return Case(run, lambda error: {"reached": error <= 1e-6})
+
+
+CASES = {
+    "rank": certified,
+    "rank-interleaved": certified,
+    "tt-ranks": prefixes,
+    "cp-fit": fit,
+    "import": imports("torch, mixtures"),
+}
