@@ -90,8 +90,8 @@ def clouds(sizes: Sizes, rng: numpy.random.Generator) -> dict[str, NDArray[Any]]
 
 
 CHOW_LIU_NOTE = (
-    "pgmpy takes milliseconds for each pair of columns, an hour for the 1500 columns of `chow-liu`, "
-    "so it is raced on 40"
+    "pgmpy takes milliseconds for each pair of columns, so about an hour for the 1500 columns of "
+    "`chow-liu`: it is raced on 40"
 )
 TASKS = (
     Task(

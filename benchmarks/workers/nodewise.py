@@ -5,6 +5,7 @@ Every node's logarithms for all rows are one numpy array, computed from its chil
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy
@@ -19,9 +20,9 @@ def network(arrays: Arrays) -> Case:
     The network is a tree: a node's array is let go once its parent has its own.
     """
     kind, start, child = arrays["kind"].tolist(), arrays["start"].tolist(), arrays["child"].tolist()
-    below = [child[a:b] for a, b in zip(start[:-1], start[1:], strict=True)]
+    below = [child[a:b] for a, b in itertools.pairwise(start)]
     logs = numpy.log(arrays["weight"])[:, None]
-    weights = [logs[a:b] for a, b in zip(start[:-1], start[1:], strict=True)]
+    weights = [logs[a:b] for a, b in itertools.pairwise(start)]
     x = numpy.ascontiguousarray(arrays["x"].T)
 
     def value(node: int, values: dict[int, Any]) -> Any:
