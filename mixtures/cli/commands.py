@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from mixtures import HMM, HT, LTM, SPN, TMM, CoefficientTensor, Mixture, io, load, save
+from mixtures.blueprint import Blueprint
 from mixtures.cli.frames import MOST_CATEGORIES, Column, decode, encode, learn_columns, read_frame
-from mixtures.cli.models import MODELS, coefficients_for, components_for
 
 MANY = 20_000  # rows from which on fitting goes batch by batch
 CLASSES: dict[str, type[CoefficientTensor]] = {
@@ -50,9 +50,11 @@ def fit(given: argparse.Namespace) -> None:
     held_out = int(given.validation * len(x))
     valid, train = x[order[:held_out]], x[order[held_out:]]
     dtype = torch.float64 if len(x) <= MANY else torch.float32
-    k = given.components
-    coefficients = coefficients_for(given.model, train, k, given.states, generator, dtype)
-    model = Mixture(coefficients, components_for(columns, k, generator, dtype))
+    kinds, names = [column.kind for column in columns], [column.name for column in columns]
+    plan = Blueprint(
+        given.model, kinds, given.states, given.components, tree=None, dtype=dtype, names=names
+    )
+    model = plan.build(train, x, generator)
     history = learn.fit(
         model,
         train,
@@ -230,6 +232,3 @@ def _telling(d: int) -> list[list[int]]:
 def _listed(rows: Sequence[int]) -> str:
     shown = ", ".join(map(str, rows[:8]))
     return shown + (f", .. ({len(rows)})" if len(rows) > 8 else "")
-
-
-__all__ = ["MODELS", "complete", "convert", "fit", "info", "ranks", "sample", "score"]
