@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command: 0 on success, 2 for what a user can mend, 130 when interrupted."""
     given = _parser().parse_args(arguments)
     try:
+        _one_thread()
         given.run(given)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -56,6 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _one_thread() -> None:
+    """Tables of this size gain little from more, and lose a hundredfold beside another process."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,7 +20,6 @@ TITLE = "Homogeneous mixture models: a tour"
 def run(folder: Path, iterations: int, seed: int) -> None:
     """All chapters; the report so far is written also when Ctrl-C ends the tour."""
     started = time.perf_counter()
-    torch.set_num_threads(1)  # tables this small gain nothing from more, and lose on a busy machine
     images = datasets.digits()
     _use_agg()
     folder.mkdir(parents=True, exist_ok=True)
