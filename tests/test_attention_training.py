@@ -34,7 +34,7 @@ from transforms.attention import (
     tuned,
 )
 from transforms.attention_runs import read, write
-from transforms.attention_training import main
+from transforms.attention_training import main, stream
 
 matplotlib.use("Agg")
 SMALL = Settings(
@@ -150,6 +150,16 @@ def test_training_learns_one_hop_and_one_layer_does_not_learn_two():
     assert max(two.by_hop) < 0.2
     assert two.history[-1] < two.history[0]
     assert one.test == pytest.approx(sum(one.by_hop) / 2, abs=1e-3)
+
+
+def test_every_seed_sees_rows_of_its_own_and_always_the_same():
+    task = CompositionTask(4, (1,))
+    tokens, targets = stream(task, [0, 1])(50)
+    again, _ = stream(task, [1])(50)
+    assert tokens.shape == (2, 50, 8)
+    assert targets.shape == (2, 50, 4, 1)
+    assert torch.equal(tokens[1], again[0])
+    assert not torch.equal(tokens[0], tokens[1])
 
 
 def test_seeds_determine_runs_and_do_not_depend_on_their_company():

@@ -62,7 +62,7 @@ def train(
         outputs=task.points * len(task.hops),
         seeds=settings.seeds,
     )
-    draw = _stream(task, settings.seeds)
+    draw = stream(task, settings.seeds)
     history = _descended(networks, draw, learning_rate, settings)
     with torch.no_grad():
         validation, test = (losses(networks, task, *draw(HELD_OUT)) for _ in range(2))
@@ -123,8 +123,8 @@ def _pace(steps: int) -> Callable[[int], float]:
     return lambda step: min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
-def _stream(task: CompositionTask, seeds: Sequence[int]) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """Fresh rows, (seeds, n, ..), a generator per seed; another one than that of the weights."""
+def stream(task: CompositionTask, seeds: Sequence[int]) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """A function n -> n fresh rows for every seed, (seeds, n, ..); a seed's rows are its own."""
     dice = [torch.Generator().manual_seed(2**32 + seed) for seed in seeds]
 
     def draw(n: int) -> tuple[Tensor, Tensor]:
