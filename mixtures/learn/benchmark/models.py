@@ -129,9 +129,9 @@ def learn_ltm(job: Job) -> Learned:
     def build(setting: Setting) -> Mixture:
         return hidden(job, setting)
 
-    axes = {"group": (1, 2, 3, 4), "states": STATES, "mass": MASSES}
+    axes = {"states": STATES, "group": (1, 2, 3, 4), "mass": MASSES}
     search = climbing(job, build, axes)
-    best = search.run({"states": 16, "mass": 1.0, "group": 1})
+    best = search.run({"states": 32, "group": 2, "mass": 1.0})
     parts = [best.model]
     most = min(MOST_BLOCKS, MOST_STATES // int(best.setting["states"]))
     while len(parts) < most and best.cost < min(job.clock.left, RESTART * job.clock.seconds):

@@ -16,10 +16,10 @@ from mixtures.mixture import Mixture
 Setting = Mapping[str, float]
 Build = Callable[[Setting], Mixture]
 
-PILOT_BATCHES, PILOT_WALKS = 350, (3, 20)  # length of a short run: batches, within so many walks
+PILOT_BATCHES, PILOT_WALKS = 210, (3, 12)  # length of a short run: batches, within so many walks
 FULL_BATCHES, FULL_WALKS = 3500, (8, 60)
 BATCH = 500
-PILOTS = 0.4  # of the time goes at most into short runs
+PILOTS = 0.5  # of the time goes at most into short runs
 
 
 def smoothing(setting: Setting) -> float:
