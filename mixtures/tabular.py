@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Matrix = NDArray[Any]
 
+MOST_ROWS = 200_000  # among which equal ones are looked for
+
 
 def whole_by_type(x: Any, columns: int) -> list[bool]:
     """Which columns hold integers, bools or categories by type, whatever their values.
@@ -51,12 +53,15 @@ def distinct(x: Matrix, weights: Matrix) -> tuple[Matrix, Matrix]:
     """The distinct rows of float64 x in an order of their own, and their total weights, none zero.
 
     So rows given twice, or in another order, and rows of weight two come out the same bit for bit.
+    Beyond MOST_ROWS rows, where that costs time and copies, only those without weight are left out.
 
     >>> distinct(numpy.array([[2.0], [1.0], [2.0], [3.0]]), numpy.array([1.0, 1.0, 0.5, 0.0]))
     (array([[1.],
            [2.]]), array([1. , 1.5]))
     """
     kept = weights > 0
+    if len(x) > MOST_ROWS:
+        return (x, weights) if kept.all() else (x[kept], weights[kept])
     x = numpy.where(numpy.isnan(x), numpy.nan, x + 0.0)[kept]  # one NaN, one zero
     order = numpy.lexsort(x.T[::-1])
     x, weights = x[order], weights[kept][order]

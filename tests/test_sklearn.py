@@ -327,7 +327,7 @@ def test_symbols_keep_small_whole_numbers_and_cut_the_rest():
     assert found[:, 2].tolist() == [0, 0, 0]
 
 
-def test_distinct_rows_are_those_of_numpy():
+def test_distinct_rows_are_those_of_numpy(monkeypatch):
     random = np.random.default_rng(0)
     x = random.integers(0, 3, (200, 3)).astype(float)
     weights = random.random(200)
@@ -338,6 +338,11 @@ def test_distinct_rows_are_those_of_numpy():
     x[x == 1] = np.nan
     rows, found = tabular.distinct(x, weights)
     assert len(rows) == 27 and found.sum() == pytest.approx(weights.sum())
+    monkeypatch.setattr(tabular, "MOST_ROWS", 100)
+    weights[:3] = 0
+    rows, found = tabular.distinct(x, weights)
+    np.testing.assert_array_equal(rows, x[3:])
+    np.testing.assert_array_equal(found, weights[3:])
 
 
 def test_single_precision_and_a_device_are_passed_on():

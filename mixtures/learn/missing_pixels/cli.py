@@ -6,7 +6,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,13 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     console = Console()
+    lines: list[Line] = []
+    states = {False: given.cp_states, True: given.deep_states}
     try:
         images = read(given.data)
-        lines = run(images, given.patch, given.iterations, given.seed, console)
         given.out.mkdir(parents=True, exist_ok=True)
-        write(lines, given.out / "accuracy.csv")
+        for some in run(images, given.patch, given.iterations, given.seed, console, states):
+            lines += some
+            write(lines, given.out / "accuracy.csv")
         draw(lines, given.out / "accuracy.png")
     except KeyboardInterrupt:
+        console.print(f"interrupted; finished lines are in {given.out}", soft_wrap=True)
         return 130
     except (ImportError, OSError) as missing:
         Console(file=sys.stderr).print(str(missing), soft_wrap=True)
@@ -72,32 +76,42 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, help=".npz with x (n, height, width), y (n,); default: small digits")
     add("--out", type=Path, default=Path("missing-pixels"), help="folder for table and picture")
     add("--patch", type=int, help="pixels a side of a patch (default: a seventh or a fourth)")
+    states = "states and components of a patch (default: chosen on validation images)"
+    add("--cp-states", type=int, help=f"CP mixture: {states}")
+    add("--deep-states", type=int, help=f"deep mixture: {states}")
     add("--iterations", type=int, default=25, help="EM iterations for each class")
     add("--seed", type=int, default=0, help="seed of all random draws")
     return parser
 
 
 def run(
-    images: Images, patch: int | None, iterations: int, seed: int, console: Console
-) -> list[Line]:
-    """Every classifier on every way of missing pixels; sizes are chosen on validation images."""
+    images: Images,
+    patch: int | None,
+    iterations: int,
+    seed: int,
+    console: Console,
+    states: Mapping[bool, int | None],
+) -> Iterator[list[Line]]:
+    """Of every classifier the lines of all ways of missing pixels; states by deep, None: chosen."""
     height = images.x.shape[1]
     if patch is None:
         patch = height // 7 if height % 7 == 0 else height // 4
     count = int(SHARE * len(images.x))
     learned, tested = images.part(slice(0, count)), images.part(slice(count, None))
-    lines: list[Line] = []
     stamp = commit()
-    for name, classifier in _classifiers(learned, patch, iterations, seed, console):
+    for name, classifier in _classifiers(learned, patch, iterations, seed, console, states):
         began = time.process_time()
         classifier.learn(learned)
-        console.print(f"{name}: learned in {time.process_time() - began:.0f} s", soft_wrap=True)
+        lines = []
         for missing in protocol(height):
             rate = accuracy(classifier, tested, missing, seed)
             error = (rate * (1 - rate) / len(tested.x)) ** 0.5
             given = (missing.kind, missing.amount, name, rate, error, len(tested.x))
             lines.append(Line(*given, seed, stamp))
-    return lines
+        shown = " ".join(f"{line.accuracy:.3f}" for line in lines)
+        seconds = time.process_time() - began
+        console.print(f"{name}: {shown} ({seconds:.0f} s of processor time)", soft_wrap=True)
+        yield lines
 
 
 def accuracy(classifier: Classifier, images: Images, missing: Missing, seed: int) -> float:
@@ -107,13 +121,22 @@ def accuracy(classifier: Classifier, images: Images, missing: Missing, seed: int
 
 
 def _classifiers(
-    images: Images, patch: int, iterations: int, seed: int, console: Console
-) -> Iterable[tuple[str, Classifier]]:
+    images: Images,
+    patch: int,
+    iterations: int,
+    seed: int,
+    console: Console,
+    states: Mapping[bool, int | None],
+) -> Iterator[tuple[str, Classifier]]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
     for name, deep in (("CP mixture", False), ("deep mixture", True)):
-        sizes = chosen(images, deep, patch, iterations, seed, console)
+        given = states[deep]
+        if given is None:
+            sizes = chosen(images, deep, patch, iterations, seed, console)
+        else:
+            sizes = Sizes(given, given)
         yield name, Mixtures(deep, sizes, patch, iterations, seed)
     yield "neighbours, imputed", Imputed(KNeighborsClassifier(NEIGHBOURS))
     yield "neighbours, seen pixels", SeenNeighbours(NEIGHBOURS)
