@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy
 from rich.console import Console
 
+from benchmarks import scaling
 from benchmarks.client import ROOT, default_folder
 from benchmarks.install import install
 from benchmarks.libraries import PEERS
+from benchmarks.machine import SETTLE
 from benchmarks.picture import draw
 from benchmarks.race import Race, Settings, race
 from benchmarks.records import read, save, write_csv
@@ -23,6 +25,7 @@ EPILOG = """\
 python -m benchmarks install            an environment for each peer, in benchmarks/.peers
 python -m benchmarks                    all tasks, 5 rounds, 1 and 2 threads; writes RESULTS.md
 python -m benchmarks --tasks hmm ltm --threads 1 --rounds 9 --jitter
+python -m benchmarks scaling            time and memory as powers of d, k, r, n and edges
 python -m benchmarks report             RESULTS.md again, of the races kept in OUT/races
 """
 
@@ -35,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = ("run", "install", "report", "list")
+    commands = ("run", "scaling", "install", "report", "list")
     found.add_argument("command", nargs="?", default="run", choices=commands)
     found.add_argument("--tasks", nargs="+", choices=TASKS, metavar="TASK", help="default: all")
     found.add_argument("--rounds", type=int, default=5)
@@ -43,6 +46,14 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument(
         "--jitter", type=float, nargs="?", const=0.2, default=0.0, metavar="SHARE",
         help="vary every size at random by up to this share (0.2 if none is given)",
+    )  # fmt: skip
+    found.add_argument(
+        "--settle", type=float, default=SETTLE, metavar="SECONDS",
+        help="how long to wait for a quiet machine before two threads are timed",
+    )  # fmt: skip
+    found.add_argument(
+        "--patience", type=float, default=60.0, metavar="SECONDS",
+        help="what the rounds of one entry may take; it has two at least",
     )  # fmt: skip
     found.add_argument("--quick", action="store_true", help="tiny sizes, to see that all works")
     found.add_argument("--seed", type=int, default=0, help="of data and sizes")
@@ -63,9 +74,14 @@ def chosen(options: argparse.Namespace) -> list[Task]:
     return [task.varied(rng, options.jitter) for task in tasks] if options.jitter else tasks
 
 
+def settings_of(options: argparse.Namespace) -> Settings:
+    """How races are to be run."""
+    return Settings(options.peers, options.rounds, options.seed, options.patience, options.settle)
+
+
 def run(options: argparse.Namespace, out: Path, console: Console) -> list[Race]:
     """Race every task; each race is kept as soon as it is over."""
-    settings = Settings(options.peers, options.rounds, options.seed)
+    settings = settings_of(options)
     for task in chosen(options):
         for threads in options.threads:
             console.print(f"{task.name}, {threads} threads ..")
@@ -100,6 +116,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             console.print(f"{task.name:18} {task.title}")
     elif options.command == "install":
         return int(any(install(options.install, options.peers).values()))
+    elif options.command == "scaling":
+        scaling.run(settings_of(options), out, console)
     elif options.command == "report":
         show(write(out, console), console)
     else:

@@ -1,7 +1,7 @@
 """What a worker holds and how it is spoken to: one JSON object a line, arrays in .npz files.
 
     {"do": "load", "arrays": PATH}       build the case                -> {"seconds", "versions"}
-    {"do": "warm"}                       two untimed runs              -> {"first", "second"}
+    {"do": "warm"}                       untimed runs, two if fast      -> {"first", "second"}
     {"do": "check", "to": PATH}          results of the last run       -> {"keys"}
     {"do": "time", "least": SECONDS}     runs until so long has passed -> {"seconds", "runs"}
     {"do": "memory"}                                                   -> {"before", "peak"}

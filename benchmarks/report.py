@@ -92,12 +92,12 @@ def markdown(races: Sequence[Race], picture: str | None) -> str:
         f"Figures: {', '.join(f'{count} {word}' for word, count in counts.items())}.\n",
         f"![ratios]({picture})\n" if picture else "",
         "## Figures to reach\n",
-        _rows(FIGURES, figures(races)),
+        table_of(FIGURES, figures(races)),
         _reasons(races),
         "## All entries\n",
-        _rows(TIMES, times(races)),
+        table_of(TIMES, times(races)),
         "## Sizes and versions\n",
-        _rows(("task", "what", "sizes"), _sizes(races)),
+        table_of(("task", "what", "sizes"), _sizes(races)),
         _versions(races),
     ]
     return "\n".join(part for part in parts if part)
@@ -108,7 +108,8 @@ def write_markdown(races: Sequence[Race], path: Path, picture: str | None) -> No
     path.write_text(markdown(races, picture), encoding="utf-8")
 
 
-def _rows(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def table_of(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
     table = [head, ["---"] * len(head), *lines]
     return (
         "\n".join(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy
 import torch
 from cirkit.backend.torch.em_optimizer import EM
-from cirkit.backend.torch.queries import IntegrateQuery, SamplingQuery
+from cirkit.backend.torch.queries import IntegrateQuery
 from cirkit.pipeline import PipelineContext
 from cirkit.symbolic.circuit import Circuit
 from cirkit.symbolic.initializers import ConstantTensorInitializer
@@ -24,7 +24,7 @@ from cirkit.templates.region_graph import ChowLiuTree
 from cirkit.utils.scope import Scope
 from numpy.typing import NDArray
 
-from benchmarks.protocol import Arrays, Case, frequencies, imports, information
+from benchmarks.protocol import Arrays, Case, imports, information
 
 
 def batch(arrays: Arrays, training: bool = False) -> int:
@@ -46,7 +46,7 @@ def softmax(values: NDArray[Any]) -> Parameter:
     return Parameter.from_unary(SoftmaxParameter(values.shape, axis=-1), logits)
 
 
-def circuit(arrays: Arrays, weight: Any = plain, fused: bool = True) -> Any:
+def circuit(arrays: Arrays, weight: Any = plain) -> Any:
     """The compiled circuit: products of the two children, then a dense sum."""
     on, r = arrays["on"], arrays["on"].shape[1]
     joint = arrays["tables"].shape[-1] != r
@@ -66,7 +66,7 @@ def circuit(arrays: Arrays, weight: Any = plain, fused: bool = True) -> Any:
     products = [below[0] for below in inputs.values() if len(below) == 1]
     symbolic = Circuit([*layers, *products], inputs, [layers[-1]])
     torch.set_default_dtype(torch.float64 if on.dtype == numpy.float64 else torch.float32)
-    context = PipelineContext(backend="torch", semiring="lse-sum", fold=True, optimize=fused)
+    context = PipelineContext(backend="torch", semiring="lse-sum", fold=True, optimize=True)
     return context.compile(symbolic)
 
 
@@ -137,23 +137,6 @@ def expectation(arrays: Arrays) -> Case:
     return Case(run, lambda found: {"mean": found})
 
 
-def repeated(arrays: Arrays) -> Case:
-    """Samples; the query refuses fused layers."""
-    query, n = SamplingQuery(circuit(arrays, fused=False)), len(arrays["x"])
-    return Case(lambda: query(num_samples=n)[0], frequencies)
-
-
-def first(arrays: Arrays) -> Case:
-    """The first samples of a new query."""
-    held: dict[str, Any] = {}
-    compiled, n = circuit(arrays, fused=False), len(arrays["x"])
-
-    def reset() -> None:
-        held["query"] = SamplingQuery(compiled)
-
-    return Case(lambda: held["query"](num_samples=n)[0], frequencies, reset)
-
-
 def tree(arrays: Arrays) -> Case:
     """The predecessors in the Chow-Liu tree, -1 for the root."""
     x = torch.as_tensor(arrays["x"])
@@ -176,9 +159,6 @@ CASES = {
     "ltm-em:em": expectation,
     "ht": likelihood,
     "ht-em": adam,
-    "samples": repeated,
-    "samples-first": first,
-    "chow-liu": tree,
     "chow-liu-40": tree,
     "import": imports("torch, cirkit.pipeline"),
 }

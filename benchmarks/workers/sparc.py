@@ -34,16 +34,6 @@ def likelihood(arrays: Arrays) -> Case:
     return Case(lambda: compiled.log_likelihood(x), lambda found: {"rows": found})
 
 
-def gradients(arrays: Arrays) -> Case:
-    """The log-likelihood with its gradient, of which a training pass is made."""
-    compiled, x = nodes(arrays).compile(), numpy.ascontiguousarray(arrays["x"], numpy.int32)
-
-    def run() -> Any:
-        return compiled.mean_log_likelihood_and_grad(x)
-
-    return Case(run, lambda found: {"mean": found[0]})
-
-
 def network(arrays: Arrays) -> Case:
     """A scalar network; a sum over the symbols of one variable is a leaf of SparC's own."""
     values: list[Any] = []
@@ -82,7 +72,6 @@ def first(arrays: Arrays) -> Case:
 
 CASES = {
     "ltm": likelihood,
-    "ltm-em": gradients,
     "spn": network,
     "samples": repeated,
     "samples-first": first,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from typing import Any
 
@@ -11,7 +9,7 @@ import torch
 
 from benchmarks.protocol import Arrays, Case, Maker
 from mixtures import HT, LTM, Mixture, Tree
-from mixtures.components import Bernoulli
+from mixtures.components import Bernoulli, coding
 from mixtures.learn import em
 
 
@@ -84,9 +82,7 @@ def row_by_row(make: Maker) -> Maker:
     """The same with leaves looked up row by row: no column counts as one of few whole numbers."""
 
     def made(arrays: Arrays) -> Case:
-        if importlib.util.find_spec("mixtures.components.coding") is not None:
-            coding: Any = importlib.import_module("mixtures.components.coding")
-            coding.FEWEST_ROWS = sys.maxsize
+        coding.FEWEST_ROWS = sys.maxsize
         return make(arrays)
 
     return made
