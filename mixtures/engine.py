@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mixtures.alias import alternatives
+from mixtures.chainpass import Again, Chain
 from mixtures.chosen import Choices, prior_draws
 from mixtures.circuit import Circuit
 from mixtures.leafrows import buffer_rows, leaf_columns
@@ -84,6 +85,9 @@ def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -
     network = _serving(circuit, stacks, source, ring)
     if network is not None:
         return network.contract(source)
+    chain = Chain.of(circuit, stacks, source, ring)
+    if chain is not None:
+        return chain.contract(lambda part: contract(circuit, stacks, part, ring))
     found = [
         stretch.up(start, stop).value
         for stretch in stretches(circuit, stacks, source, ring)
@@ -124,6 +128,12 @@ def sweep(
         for start, stop, value, inputs in network.sweep(source, row_weights, counts):
             yield Chunk(start, stop, value, inputs, {})
         return
+    chain = Chain.of(circuit, stacks, source, ring)
+    if chain is not None:
+        for found in chain.sweep(row_weights, _again(circuit, stacks, counts, keep_states)):
+            assert found.inputs is not None
+            yield Chunk(found.start, found.stop, found.log_value, found.inputs, found.states)
+        return
     for stretch in stretches(circuit, stacks, source, ring, patterns=False):
         for start, stop in chunks(circuit, stretch.stop, stretch.start):
             up = stretch.up(start, stop)
@@ -156,6 +166,13 @@ def expected(
         for start, stop, value, inputs in network.sweep(source, row_weights, counts):
             yield Expected(start, stop, value, [(slice(start, stop), inputs)])
         return
+    chain = Chain.of(circuit, stacks, source, ring)
+    if chain is not None:
+        for part in chain.sweep(row_weights, _again(circuit, stacks, counts), summed=True):
+            rows = slice(part.start, part.stop)
+            rest = [] if part.inputs is None else [(rows, part.inputs)]
+            yield Expected(part.start, part.stop, part.log_value, rest)
+        return
     for stretch in stretches(circuit, stacks, source, ring):
         fold, zero = stretch.fold, stretch.start
         for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start):
@@ -180,6 +197,19 @@ def expected(
         if fold is not None:
             nothing = row_weights[:0]
             yield Expected(zero, zero, nothing, [(None, fold.down(counts).to(row_weights.dtype))])
+
+
+def _again(
+    circuit: Circuit, stacks: Stacks, counts: Sequence[Tensor] | None, keep_states: bool = False
+) -> Again:
+    """What a chain needs for rows that are to be swept in logarithms."""
+
+    def swept(part: Source, weights: Tensor | None) -> Iterator[Chunk]:
+        yield from sweep(
+            circuit, stacks, part, row_weights=weights, counts=counts, keep_states=keep_states
+        )
+
+    return Again(swept, counts, keep_states)
 
 
 def _roots(

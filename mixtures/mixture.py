@@ -14,6 +14,7 @@ from mixtures.coefficients import CoefficientTensor, Explanation
 from mixtures.combination import Combination
 from mixtures.components import Components, Concatenated, Data
 from mixtures.described import Described, Facts
+from mixtures.leaves import add_statistics
 from mixtures.semiring import Log, Max, Sample
 from mixtures.summaries import Summaries
 from mixtures.terms import Terms
@@ -343,12 +344,11 @@ class Mixture(Described, nn.Module, Summaries):
 
         Raises ValueError naming rows of probability zero.
         """
-        source = self._source(data, None, None, evidence)
-        tensor, total = self.coefficients, 0.0
-        statistics: dict[str, Tensor] = {}
+        tensor, total, statistics = self.coefficients, 0.0, dict[str, Tensor]()
+        source = self._source(data, None, None, evidence, statistics)
         if len(data) == 0:  # of a rank without rows
-            shape = (self.variables, self.components.largest, 0)
-            statistics = self.components.statistics(data, row_weights.new_zeros(shape))
+            empty = row_weights.new_zeros((self.variables, self.components.largest, 0))
+            add_statistics(self.components, data, empty, statistics)
         with torch.no_grad():
             for part in engine.expected(tensor.circuit, tensor.arrays, source, row_weights, counts):
                 rows.check_possible(part)
@@ -356,13 +356,16 @@ class Mixture(Described, nn.Module, Summaries):
                 total += float((weights * part.log_value.double()).sum())
                 for index, flows in part.inputs:
                     own = rows.symbols(data) if index is None else data.rows(index)
-                    for name, value in self.components.statistics(own, flows).items():
-                        known = statistics.get(name)
-                        statistics[name] = value if known is None else known + value
+                    add_statistics(self.components, own, flows, statistics)
         return total, statistics
 
     def _source(
-        self, x: Any, observed: Any, leaves: Tensor | None, evidence: Evidence | None
+        self,
+        x: Any,
+        observed: Any,
+        leaves: Tensor | None,
+        evidence: Evidence | None,
+        statistics: dict[str, Tensor] | None = None,
     ) -> engine.Source:
         leaves = rows.replaced(x, leaves)
         if leaves is not None:
@@ -370,7 +373,7 @@ class Mixture(Described, nn.Module, Summaries):
             return engine.from_tensor(flat, checked_evidence(self.coefficients, evidence, batch))
         data = self.encode(x, observed)
         logs = checked_evidence(self.coefficients, evidence, (len(data),))
-        return rows.source(self.components, data, logs)
+        return rows.source(self.components, data, logs, statistics)
 
     def _choose(
         self,

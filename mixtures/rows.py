@@ -15,13 +15,21 @@ from mixtures import engine
 from mixtures.checks import name_rows
 from mixtures.coefficients import CoefficientTensor
 from mixtures.components import Components, Data
+from mixtures.leaves import Leaves
 
 
 def source(
-    components: Components, data: Data, evidence: Mapping[Hashable, Tensor]
+    components: Components,
+    data: Data,
+    evidence: Mapping[Hashable, Tensor],
+    statistics: dict[str, Tensor] | None = None,
 ) -> engine.Source:
-    """The leaves of encoded rows, computed chunk by chunk, without a tape."""
+    """The leaves of encoded rows, computed chunk by chunk, without a tape.
+
+    What posteriors are only summed are added to `statistics` where the evaluator hands them on.
+    """
     seen = data.any_observed
+    entries = Leaves(components, data, {} if statistics is None else statistics)
 
     def read(start: int, stop: int) -> Tensor:
         with torch.no_grad():
@@ -34,7 +42,8 @@ def source(
         with torch.no_grad():
             return components.log_prob_encoded(symbols(data))
 
-    return engine.Source(len(data), read, observed, evidence, lambda: data.coding, leaves)
+    coding = lambda: data.coding  # noqa: E731
+    return engine.Source(len(data), read, observed, evidence, coding, leaves, entries)
 
 
 def symbols(data: Data) -> Data:

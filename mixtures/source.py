@@ -13,6 +13,7 @@ from mixtures.circuit import Circuit
 from mixtures.passes import Evidence
 from mixtures.patterns import Symbols
 from mixtures.semiring import Semiring
+from mixtures.sides import Entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +28,8 @@ class Source:
     evidence: Mapping[Any, Tensor] | None = None  # latent -> (rows, r) log-weights
     symbols: Callable[[], Symbols | None] = lambda: None  # the rows as symbols, if they are some
     leaves: Callable[[], Tensor] | None = None  # of all symbols, (d, max k, most symbols)
+    entries: Entries | None = None  # the same leaves entry by entry
+    by_spine: bool = True  # whether a chain may be walked along its spine
 
 
 def from_tensor(leaves: Tensor, evidence: Mapping[Any, Tensor] | None = None) -> Source:

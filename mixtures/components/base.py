@@ -87,6 +87,33 @@ class Components(Moments):
                 f"domain of {self._title(variable)}, {self._domain(variable)}"
             )
 
+    @final
+    @property
+    def discrete(self) -> bool:
+        """Whether entries are whole numbers, each by itself."""
+        return self._discrete
+
+    @final
+    def within(self, values: Tensor) -> Tensor:
+        """Which of the values (d, n, *event) lie in their variable's domain, as bool."""
+        return self._inside(values)
+
+    @final
+    def of_one(self: Self) -> Self:
+        """The shared densities as those of a single variable; parameters stay those of this object.
+
+        Raises ValueError unless `is_tied`.
+        """
+        if not self.is_tied:
+            raise ValueError(f"expected shared densities, got {type(self).__name__}")
+        return self._of_one()
+
+    @final
+    @property
+    def is_tied(self) -> bool:
+        """Whether all variables have the same densities, which are not made of other components."""
+        return self.shared and not any(isinstance(part, Components) for part in self.children())
+
     # Densities -----------------------------------------------------------------------------
 
     @final
@@ -210,6 +237,11 @@ class Components(Moments):
             sums = self.statistics(block, weights(block))
             total = {name: total[name] + sums[name] for name in sums} if total else sums
         return total if total else self.statistics(data, weights(data))
+
+    @final
+    def pool_shared(self, statistics: Statistics) -> Statistics:
+        """Statistics of shared components summed over the variables, as those of `of_one`."""
+        return self._pooled(statistics) if self.shared else statistics
 
     @final
     def maximise(self, statistics: Statistics) -> None:

@@ -21,7 +21,6 @@ class Family(Components):
     components' dtype. What is missing is replaced by `_safe`, which must lie in the domain.
     """
 
-    _discrete: ClassVar[bool] = False
     _safe: ClassVar[float] = 0.0
 
     @abstractmethod

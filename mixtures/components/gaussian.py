@@ -106,7 +106,7 @@ class Gaussian(Family):
     def _log_prob(self, x: Tensor) -> Tensor:
         scale = (-0.5 * self.log_variance).exp().unsqueeze(-1)
         constant = (-0.5 * self.log_variance - HALF_LOG_TAU).unsqueeze(-1)
-        away = (x - self.location.unsqueeze(-1)) * scale
+        away = (x - self.location.unsqueeze(-1)).mul_(scale)
         return torch.addcmul(constant, away, away, value=-0.5)
 
     def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ Self = TypeVar("Self", bound="Hooks")
 
 FAMILIES: dict[str, type[Hooks]] = {}
 """Every class of components by its name; a saved file names its class."""
+
+
+_ONES: WeakKeyDictionary[Hooks, Hooks] = WeakKeyDictionary()  # see `_of_one`
 
 
 class Hooks(nn.Module, ABC):
@@ -34,6 +38,9 @@ class Hooks(nn.Module, ABC):
     names: tuple[str, ...] | None
     _anchor: Tensor
     _absent: Tensor | None
+
+    _discrete: ClassVar[bool] = False
+    """Whether x is whole numbers, each entry by itself."""
 
     _partial: bool = False
     """Whether entries of one vector may be missing on their own."""
@@ -280,6 +287,15 @@ class Hooks(nn.Module, ABC):
         if self.names is not None:
             raise ValueError("expected components without names: names belong to one length")
         return self._select([0] * variables)
+
+    def _of_one(self: Self) -> Self:
+        """The same parameters for one variable, whatever becomes of them."""
+        one = _ONES.get(self)
+        if one is None:
+            one = _ONES[self] = self._select([0])
+            for held in ("_parameters", "_buffers", "_modules"):
+                vars(one)[held] = vars(self)[held]
+        return one  # type: ignore[return-value]
 
     def _parts(self) -> list[Any]:
         """The components that lie side by side along k: itself, unless concatenated."""

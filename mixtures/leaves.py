@@ -1,0 +1,100 @@
+"""The leaves of encoded rows entry by entry, and the statistics that posteriors add up to."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from mixtures.components import Components, Data
+from mixtures.sides import Entries, Rows
+
+SYMBOLS = 4096  # values beyond are not looked up
+
+
+class Leaves(Entries):
+    """Where parameters are shared, entries of all variables are rows of one; small whole numbers
+    are symbols.
+    """
+
+    def __init__(self, components: Components, data: Data, statistics: dict[str, Tensor]) -> None:
+        super().__init__(lambda rows: _log_prob(components, data.rows(rows)))
+        self.components, self.data, self.statistics = components, data, statistics
+        self.tied = components.is_tied
+
+    @cached_property
+    def one(self) -> Components:
+        """The shared components as those of a single variable."""
+        return self.components.of_one()
+
+    @cached_property
+    def codes(self) -> Tensor | None:  # type: ignore[override]
+        values = self.data.values
+        if not self.components.discrete or values.ndim > 2 or not values.numel():
+            return None
+        seen = self.data.any_observed
+        if seen is not None:
+            values = values.masked_fill(~seen, 0)
+        most = int(values.amax()) + 1
+        if most > SYMBOLS:
+            return None
+        self._most = most
+        codes = values.long()
+        return codes if seen is None else codes.masked_fill(~seen, most)
+
+    def symbols(self) -> Tensor:
+        data = self._symbol_data
+        return _log_prob(self.one if self.tied else self.components, data)
+
+    @property
+    def _symbol_data(self) -> Data:
+        """All symbols as rows, the missing one last."""
+        components = self.one if self.tied else self.components
+        assert self.codes is not None
+        values = torch.arange(self._most + 1, device=self.codes.device)
+        values = values.expand(components.variables, -1)
+        with torch.no_grad():
+            possible = components.within(values)
+        possible[:, -1] = False
+        return Data(values, possible)
+
+    def read(self, variables: Tensor, rows: Rows) -> Tensor:
+        if not self.tied:
+            return super().read(variables, rows)
+        logs = _log_prob(self.one, self._of(variables, rows))
+        return logs[0].unflatten(1, (len(variables), -1)).transpose(0, 1)
+
+    def _of(self, variables: Tensor, rows: Rows) -> Data:
+        """The entries of some variables as rows of one variable."""
+        data = self.data
+        values = data.values.index_select(0, variables)[:, rows]
+        seen = None if data.observed is None else data.observed.index_select(0, variables)[:, rows]
+        flat = values.reshape(1, -1, *values.shape[2:])
+        return Data(flat, None if seen is None else seen.reshape(1, -1, *seen.shape[2:]))
+
+    def collect(self, variables: Tensor, rows: Rows, weights: Tensor) -> None:
+        flat = weights.transpose(0, 1).reshape(1, weights.shape[1], -1)
+        add_statistics(self.one, self._of(variables, rows), flat, self.statistics)
+
+    def collect_rows(self, rows: Rows, weights: Tensor) -> None:
+        add_statistics(self.components, self.data.rows(rows), weights, self.statistics)
+
+    def collect_symbols(self, weights: Tensor) -> None:
+        components = self.one if self.tied else self.components
+        add_statistics(components, self._symbol_data, weights, self.statistics)
+
+
+def add_statistics(
+    components: Components, data: Data, weights: Tensor, statistics: dict[str, Tensor]
+) -> None:
+    """Add the statistics of some rows, those of shared components summed over the variables."""
+    found = components.pool_shared(components.statistics(data, weights))
+    for name, value in found.items():
+        known = statistics.get(name)
+        statistics[name] = value if known is None else known + value
+
+
+def _log_prob(components: Components, data: Data) -> Tensor:
+    with torch.no_grad():
+        return components.log_prob_encoded(data)

@@ -1,0 +1,61 @@
+"""Memory that walks use again and again: fresh memory often costs more than what is done in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+MOST = 2**24  # numbers that are held ready
+
+
+class Scratch:
+    """Flat tensors that are not in use at present, by size and kind.
+
+    Taking and giving back are single operations on lists, so that threads do not share a tensor.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[Any, list[Tensor]] = {}
+        self._held = 0
+
+    def take(self, size: int, like: Tensor) -> Tensor:
+        """A tensor of `size` numbers, with anything in it."""
+        key = (size, like.dtype, like.device, torch.is_inference_mode_enabled())
+        try:
+            found = self._free[key].pop()
+        except LookupError:
+            return like.new_empty(size)
+        self._held -= size
+        return found
+
+    def give(self, flat: Tensor) -> None:
+        """Give back what nobody looks at any more."""
+        if self._held + len(flat) > MOST:
+            self._free, self._held = {}, 0
+        key = (len(flat), flat.dtype, flat.device, flat.is_inference())
+        self._free.setdefault(key, []).append(flat)
+        self._held += len(flat)
+
+
+class Rooms:
+    """What one walk has taken."""
+
+    def __init__(self, scratch: Scratch, like: Tensor) -> None:
+        self.scratch, self.like = scratch, like
+        self._taken: list[Tensor] = []
+
+    def take(self, shape: Sequence[int]) -> Tensor:
+        """Memory for values of a shape."""
+        flat = self.scratch.take(prod(shape), self.like)
+        self._taken.append(flat)
+        return flat.view(tuple(shape))
+
+    def release(self) -> None:
+        """Give everything back."""
+        for flat in self._taken:
+            self.scratch.give(flat)
+        self._taken = []

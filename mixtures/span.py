@@ -1,0 +1,303 @@
+"""A span of a spine: some of its steps for some rows, walked up and down in mantissas.
+
+Upward a step multiplies the value from below by its leaves and mixes; downward the gradient of the
+root goes back through the same products. Gradient times value is a posterior, gradient times inside
+an expected count that lacks the factor of its table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mixtures.kernels import Kernels, Native
+from mixtures.scratch import Rooms
+from mixtures.sides import Arrangement, Hanging, add_steps
+from mixtures.spine import Segment
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What a walk down collects besides the gradients of leaves."""
+
+    counts: Tensor | None = None  # (steps or 1, P, C) float64, to be multiplied by the tables
+    observed: Tensor | None = None  # (steps, B): whether anything is observed below
+    states: Tensor | None = None  # (steps, C, B) posteriors of the latents
+
+
+class Span:
+    """The steps of an arrangement; values (G, w, M) are renormalised every `run` steps.
+
+    tables: (steps or 1, P, C) of the segment. `keep`: leave behind what the way down needs.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        arrangement: Arrangement,
+        tables: Tensor,
+        sides: Sequence[Hanging],
+        kernels: Kernels,
+        rooms: Rooms,
+        run: int,
+        *,
+        keep: bool,
+    ) -> None:
+        layer = segment.layer
+        self.rooms = rooms
+        self.segment, self.arrangement, self.sides, self.keep = segment, arrangement, sides, keep
+        self.kernels, self.like = kernels, tables
+        length, groups, columns = arrangement.length, arrangement.groups, arrangement.columns
+        self.runs = [(start, min(start + run, length)) for start in range(0, length, run)]
+        self.rows_first = any(side.rows_first for side in sides)
+        self.upward = self._per_step(tables)
+        self.downward = self._per_step(tables.mT) if keep else []
+        self.shape = (groups, layer.width, columns)
+        self.inside = (groups, layer.inside, columns)
+        self.outer = layer.combine == "outer"
+        self.scale = tables.new_zeros((groups, 1, columns), dtype=torch.float64)
+        self.low = tables.new_empty(0)
+        self.tops = tables.new_empty((len(self.runs), groups, 1, columns))  # see `_settle`
+        self.ones = kernels.native(tables.new_ones((1, layer.width)))
+        self.below: Tensor | None = None
+        self.room = kernels.native(self._room(self.inside))
+        if keep:
+            steps = min(run, length)
+            self.flows, self.backs = (self._room((steps, *s)) for s in (self.shape, self.inside))
+            self.insides, self.products = (
+                self._room((steps, *s)) for s in (self.inside, self.inside)
+            )
+        # What is before each step and after the last; else only what is after some step.
+        self.history = self._room((length + 1 if keep else 1, *self.shape))
+
+    def _room(self, shape: Sequence[int]) -> Tensor:
+        """Memory for values (.., w, M)."""
+        if not self.rows_first:
+            return self.rooms.take(shape)
+        return self.rooms.take((*shape[:-2], shape[-1], shape[-2])).mT
+
+    def _per_step(self, tables: Tensor) -> list[Native]:
+        """The tables (G, P, C) of every step, a single one in the order that products like."""
+        if len(tables) == 1:
+            tables = tables.mT.contiguous().mT if self.rows_first else tables.contiguous()
+        placed = self.arrangement.steps(tables)
+        wide = placed.expand(placed.shape[0], self.arrangement.groups, *placed.shape[2:])
+        natives = list(self.kernels.native(wide))
+        return natives * self.arrangement.length if len(natives) == 1 else natives
+
+    # -- up --------------------------------------------------------------------------------------
+
+    def up(self, below: Tensor | None) -> Tensor:
+        """The values (G, P, M) after the last step, given those before the first."""
+        self.scale.zero_()
+        self.below = below
+        if self.keep and below is not None and below.shape == self.shape:
+            self.history[0].copy_(below)
+        after = list(self.kernels.native(self.history))
+        after = after[1:] if self.keep else after * self.arrangement.length
+        value = None if below is None else self.kernels.native(below)
+        tops = self.kernels.native(self.tops)
+        for (start, stop), top in zip(self.runs, tops, strict=True):
+            value = self._walk(start, stop, value, after, self.scale)
+            self._settle(value, top)
+        self.low = self.tops.amin(0)
+        self.scale += self.tops.log().sum(0, dtype=torch.float64)
+        return self.kernels.tensor(value)
+
+    def warmed(self, steps: int) -> Tensor:
+        """The values after the last step, started from equal ones about `steps` before it."""
+        run = self.runs[0][1]
+        first = max(0, self.arrangement.length - steps) // run
+        room = self._room(self.shape).fill_(1.0)
+        value = self.kernels.native(room)
+        after = [value] * self.arrangement.length
+        top = self.kernels.native(torch.empty_like(self.tops[0]))
+        for start, stop in self.runs[first:]:
+            value = self._walk(start, stop, value, after, None)
+            self._settle(value, top)
+        return room
+
+    def _walk(
+        self,
+        start: int,
+        stop: int,
+        value: Native | None,
+        after: Sequence[Native],
+        scale: Tensor | None,
+    ) -> Native:
+        leaves = self._leaves(start, stop, scale)
+        room = self.room
+        tables, matmul, multiply = self.upward, self.kernels.matmul, self.kernels.multiply
+        plain = value is not None and leaves is not None and not self.outer
+        for step in range(start, stop):
+            leaf = None if leaves is None else leaves[step - start]
+            if plain:
+                inside = multiply(value, leaf, out=room)
+            else:
+                inside = self._combined(value, leaf, room)
+            value = matmul(tables[step], inside, out=after[step])
+        return value
+
+    def _settle(self, value: Native, top: Native) -> None:
+        """Divide by the sum of each column, (G, 1, M), and write that to `top`."""
+        self.kernels.matmul(self.ones, value, out=top)
+        self.kernels.divide(value, top, out=value)
+
+    def _leaves(self, start: int, stop: int, scale: Tensor | None) -> Native | None:
+        """What the leaves of each step combine to, (m, G, w, M)."""
+        found: Native | None = None
+        for side in self.sides:
+            part = side.block(start, stop, scale)
+            if found is None:
+                found = part
+            else:
+                found = self._outer(found, part) if self.outer else self._times(found, part)
+        return found
+
+    def _times(self, first: Native, second: Native) -> Native:
+        return self.kernels.multiply(first, second)
+
+    def _outer(self, first: Native, second: Native) -> Native:
+        tensor = self.kernels.tensor
+        spread = tensor(first).unsqueeze(-2) * tensor(second).unsqueeze(-3)
+        return self.kernels.native(spread.flatten(-3, -2))
+
+    def _combined(self, value: Native | None, leaves: Native | None, room: Native) -> Native:
+        """What the children combine to, (.., C, M)."""
+        if value is None:
+            return leaves
+        if leaves is None:
+            self.kernels.tensor(room).copy_(self.kernels.tensor(value))
+            return room
+        if self.outer:
+            return self._outer(*((value, leaves) if self.segment.carry == 0 else (leaves, value)))
+        return self.kernels.multiply(value, leaves, out=room)
+
+    # -- down ------------------------------------------------------------------------------------
+
+    def down(self, flow: Tensor, tally: Tally) -> Tensor | None:
+        """The gradient of `below`, given that of the values after the last step."""
+        placed = _Tally(self.arrangement, tally)
+        for side in self.sides:
+            side.reset()
+        for (start, stop), top in zip(reversed(self.runs), self.tops.flip(0), strict=True):
+            flow = self._back(start, stop, flow / top, placed)
+        return flow if self.segment.carry is not None else None
+
+    def cooled(self, flow: Tensor, steps: int) -> Tensor:
+        """The gradient of `below` if that after about so many steps were `flow`."""
+        last = max(1, steps // self.runs[0][1])
+        tops = self.tops[:last].flip(0)
+        for (start, stop), top in zip(self.runs[:last][::-1], tops, strict=True):
+            flow = self._back(start, stop, flow / top, None)
+        return flow
+
+    def _back(self, start: int, stop: int, flow: Tensor, tally: _Tally | None) -> Tensor:
+        native, matmul = self.kernels.native, self.kernels.matmul
+        leaves = self._leaves(start, stop, None)
+        steps = stop - start
+        flows, backs = self.flows[:steps], self.backs[:steps]
+        flows[-1] = flow
+        above, inner = list(native(flows)), list(native(backs))
+        carried = self.segment.carry is not None
+        result = flow.new_empty((self.shape[0], self._carried_width, self.shape[2]))
+        outs = [native(result), *above[:-1]]
+        for place in reversed(range(steps)):
+            matmul(self.downward[start + place], above[place], out=inner[place])
+            if carried:
+                self._to_carry(inner[place], None if leaves is None else leaves[place], outs[place])
+        if tally is not None:
+            self._collect(start, stop, flows, native(backs), leaves, tally)
+        return result
+
+    @property
+    def _carried_width(self) -> int:
+        carry = self.segment.carry
+        return 1 if carry is None else self.segment.layer.widths[carry]
+
+    def _to_carry(self, back: Native, leaf: Native | None, out: Native) -> None:
+        """Write the gradient of the carried factor."""
+        tensor = self.kernels.tensor
+        if leaf is None:
+            tensor(out).copy_(tensor(back))
+        elif self.outer:
+            tensor(out).copy_(tensor(self._contracted(back, leaf, self.segment.carry)))
+        else:
+            self.kernels.multiply(back, leaf, out=out)
+
+    def _contracted(self, back: Native, other: Native, place: int | None) -> Native:
+        """The gradient of the factor at a place of an outer product, given the other factor."""
+        tensor = self.kernels.tensor
+        wide = tensor(back).unflatten(-2, self.segment.layer.widths)
+        own, away = (-3, -2) if place == 0 else (-2, -3)
+        return self.kernels.native((wide * tensor(other).unsqueeze(own)).sum(away))
+
+    def _collect(
+        self,
+        start: int,
+        stop: int,
+        flows: Tensor,
+        backs: Native,
+        leaves: Native | None,
+        tally: _Tally,
+    ) -> None:
+        kernels = self.kernels
+        before = self._before(start, stop)
+        if tally.counts is not None or tally.states is not None:
+            inside = self._combined(before, leaves, kernels.native(self.insides[: stop - start]))
+            if tally.states is not None:
+                tally.add_states(start, stop, kernels.tensor(kernels.multiply(backs, inside)))
+            if tally.counts is not None:
+                seen = kernels.native(tally.seen(start, stop, flows))
+                found = kernels.matmul(seen, inside.swapaxes(-1, -2))  # (m, G, P, C)
+                add_steps(tally.counts, start, stop, kernels.tensor(found))
+        for place, side in enumerate(self.sides):
+            others = [] if before is None else [before]
+            others += [o.block(start, stop, None) for o in self.sides if o is not side]
+            flow, room = backs, kernels.native(self.products[: stop - start])
+            for other in others:
+                if self.outer:
+                    own = place if before is None else 1 - (self.segment.carry or 0)
+                    flow = self._contracted(flow, other, own)
+                else:
+                    flow = kernels.multiply(flow, other, out=room)
+            side.collect(start, stop, flow)
+
+    def _before(self, start: int, stop: int) -> Native | None:
+        """The values from below of each step, (m, G, w, M)."""
+        if self.below is None:
+            return None
+        if self.below.shape != self.shape:
+            return self.kernels.native(self.below[None])
+        return self.kernels.native(self.history[start:stop])
+
+    def neutralise(self, rows: Tensor) -> None:
+        """Put ones where rows (B,) are lost, so that no NaN meets a flow of zero."""
+        mask = self.arrangement.of_rows(rows)
+        self.history.masked_fill_(mask, 1.0)
+        if self.below is not None:
+            self.below = self.below.masked_fill(mask, 1.0)
+        self.tops.masked_fill_(mask, 1.0)
+
+
+class _Tally:
+    """A tally in the order of an arrangement."""
+
+    def __init__(self, arrangement: Arrangement, tally: Tally) -> None:
+        self.arrangement = arrangement
+        self.counts = None if tally.counts is None else arrangement.steps(tally.counts)
+        self.states = None if tally.states is None else arrangement.steps(tally.states)
+        self.observed: Tensor | None = None
+        if tally.observed is not None and self.counts is not None:
+            self.observed = arrangement.together(arrangement.steps(tally.observed)[:, :, None])
+
+    def add_states(self, start: int, stop: int, found: Tensor) -> None:
+        assert self.states is not None
+        self.states[start:stop] = self.arrangement.apart(found)
+
+    def seen(self, start: int, stop: int, flows: Tensor) -> Tensor:
+        """Flows where anything is observed below."""
+        return flows if self.observed is None else flows * self.observed[start:stop]

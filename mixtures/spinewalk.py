@@ -1,0 +1,183 @@
+"""One chunk of rows on its way along a spine, up for values and down for posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mixtures.scratch import Rooms
+from mixtures.sides import Arrangement, Evaluated, Hanging, Looked, Rows, Sink, at_rows
+from mixtures.span import Span, Tally
+from mixtures.spine import Segment, Side, add_to
+
+if TYPE_CHECKING:
+    from mixtures.chainpass import Chain
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """What is asked of a walk down: counts, like the stacks, are added to.
+
+    `summed`: posteriors of components go to the entries, where they take them.
+    """
+
+    counts: Sequence[Tensor] | None
+    states: bool
+    summed: bool
+
+
+class Walk:
+    """One chunk of rows on its way."""
+
+    def __init__(
+        self, chain: Chain, rows: Rows, count: int, run: int, wanted: Wanted | None
+    ) -> None:
+        self.chain, self.rows, self.count, self.run, self.wanted = chain, rows, count, run, wanted
+        self.inputs: Tensor | None = None
+        self.states: dict[int, Tensor] = {}  # layer -> (steps, C, B)
+        self.hanging: list[tuple[Side, Hanging]] = []
+        self.rooms = Rooms(chain.spine.scratch, chain.tables[0])
+        if wanted is not None and not ((wanted.summed and chain.entries.tied) or self._only_sums):
+            sizes = chain.circuit.inputs
+            self.inputs = chain.tables[0].new_zeros((len(sizes), max(sizes), count))
+        self.observed = None if wanted is None else at_rows(chain.reader.observed, rows)
+        self.spans = [
+            self._span(segment, tables)
+            for segment, tables in zip(chain.spine.segments, chain.tables, strict=True)
+        ]
+
+    @property
+    def _only_sums(self) -> bool:
+        """Whether the posteriors of components are but summed over the entries of each symbol."""
+        return self.wanted is not None and self.wanted.summed and self.chain.codes is not None
+
+    def _span(self, segment: Segment, tables: Tensor) -> Span:
+        arrangement = Arrangement(0, segment.steps, 1, False, self.count)
+        sides = [self._hang(side, arrangement) for side in segment.sides]
+        self.hanging += zip(segment.sides, sides, strict=True)
+        kernels, keep = self.chain.kernels, self.wanted is not None
+        return Span(segment, arrangement, tables, sides, kernels, self.rooms, self.run, keep=keep)
+
+    def _hang(self, side: Side, arrangement: Arrangement) -> Hanging:
+        chain, wanted = self.chain, self.wanted
+        variables = torch.as_tensor(side.variables, device=chain.tables[0].device)
+        count = wanted is not None and wanted.counts is not None and side.table is not None
+        sink: Sink | None = None
+        if wanted is not None and not self._only_sums:
+            sink = self._collect if self.inputs is None else self._put
+        if chain.codes is not None:
+            codes = chain.codes.index_select(0, variables)[:, self.rows]
+            table, count = chain.lookups[side], count or self._only_sums
+            return Looked(
+                variables, arrangement, chain.kernels, self.rooms, sink, table, codes, count=count
+            )
+
+        def read(some: Tensor) -> Tensor:
+            return chain.entries.read(some, self.rows)[:, : side.components]
+
+        observed = None if self.observed is None else self.observed.index_select(0, variables)
+        mixing, keep = chain.mixing[side], wanted is not None
+        return Evaluated(
+            variables, arrangement, chain.kernels, self.rooms, sink, mixing, read,
+            count=count, observed=observed, keep=keep,
+        )  # fmt: skip
+
+    def _put(self, variables: Tensor, weights: Tensor) -> None:
+        assert self.inputs is not None
+        self.inputs[:, : weights.shape[1]].index_copy_(0, variables, weights)
+
+    def _collect(self, variables: Tensor, weights: Tensor) -> None:
+        self.chain.entries.collect(variables, self.rows, weights)
+
+    # -- up and down -----------------------------------------------------------------------------
+
+    def up(self) -> tuple[Tensor, Tensor]:
+        """Log-values (B,), and which rows must not be trusted."""
+        value: Tensor | None = None
+        scale: Tensor | None = None
+        low: Tensor | None = None
+        for span in self.spans:
+            value = span.up(value)
+            own = span.arrangement.by_row(span.scale).sum(0)
+            least = span.arrangement.by_row(span.low).amin(0)
+            scale = own if scale is None else scale + own
+            low = least if low is None else torch.minimum(low, least)
+        assert value is not None and scale is not None and low is not None
+        logs = value.reshape(-1).double().log().add_(scale).to(value.dtype)
+        return logs, ~(low >= self.chain.spine.states * self.chain.safe)
+
+    def neutralise(self, suspect: Tensor) -> None:
+        """Put ones where rows are suspect, so that no NaN meets a flow of zero."""
+        for span in self.spans:
+            span.neutralise(suspect)
+
+    def down(self, weights: Tensor) -> None:
+        """Share the weights (B,) of the rows among all states, and count."""
+        wanted, chain = self.wanted, self.chain
+        assert wanted is not None
+        below = self._observed_below()
+        flow: Tensor | None = weights.reshape(1, 1, -1)
+        for number in reversed(range(len(self.spans))):
+            span, tables = self.spans[number], chain.tables[number]
+            segment = span.segment
+            totals = states = None
+            if wanted.counts is not None:
+                totals = torch.zeros_like(tables, dtype=torch.float64)
+            if wanted.states:
+                shape = (segment.steps, segment.layer.inside, self.count)
+                states = self.states[segment.place] = tables.new_empty(shape)
+            assert flow is not None
+            tally = Tally(totals, None if below is None else below[number], states)
+            flow = span.down(flow, tally)
+            if wanted.counts is not None and totals is not None:
+                add_to(wanted.counts[segment.table], segment.slots, totals * tables)
+        self._finish()
+
+    def named(self) -> dict[Any, Tensor]:
+        """The posteriors of the latents, by name."""
+        if not self.states:
+            return {}
+        places = self.chain.circuit.latents.items()
+        return {name: self.states[place][step] for name, (place, step, _) in places}
+
+    def _observed_below(self) -> list[Tensor] | None:
+        """Of every segment (steps, B): whether anything is observed below; None if everywhere."""
+        if self.observed is None:
+            return None
+        found: list[Tensor] = []
+        before = torch.zeros_like(self.observed[:1])
+        for segment in self.chain.spine.segments:
+            seen = before.expand(segment.steps, -1)
+            for side in segment.sides:
+                index = torch.as_tensor(side.variables, device=seen.device)
+                seen = seen | self.observed.index_select(0, index)
+            seen = seen.cumsum(0) > 0
+            found.append(seen)
+            before = seen[-1:]
+        return None if all(bool(seen.all()) for seen in found) else found
+
+    def _finish(self) -> None:
+        """Counts of leaf tables, and sums over the entries of each symbol."""
+        wanted, chain = self.wanted, self.chain
+        assert wanted is not None
+        for side, hanging in self.hanging:
+            mixing, counts = chain.mixing[side], wanted.counts
+            if isinstance(hanging, Evaluated):
+                if hanging.counts is not None and counts is not None and mixing is not None:
+                    assert side.table is not None
+                    add_to(counts[side.table], side.slots, hanging.counts * mixing)
+                continue
+            assert isinstance(hanging, Looked)
+            if not hanging.count:
+                continue
+            table, sums = chain.lookups[side], hanging.sums.clone()
+            sums[..., -1] = 0  # nothing was observed
+            if counts is not None and side.table is not None and mixing is not None:
+                found = sums @ table.components.mT.double() * mixing
+                add_to(counts[side.table], side.slots, found)
+            if self._only_sums:
+                chain.add_symbols(side, table.posteriors(sums))
