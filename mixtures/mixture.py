@@ -346,17 +346,16 @@ class Mixture(Described, nn.Module, Summaries):
         """
         tensor, total, statistics = self.coefficients, 0.0, dict[str, Tensor]()
         source = self._source(data, None, None, evidence, statistics)
-        if len(data) == 0:  # of a rank without rows
-            empty = row_weights.new_zeros((self.variables, self.components.largest, 0))
-            add_statistics(self.components, data, empty, statistics)
+        if len(data) == 0:  # of a rank without rows: zeros
+            add_statistics(self.components, data, rows.nothing(self.components), statistics)
         with torch.no_grad():
             for part in engine.expected(tensor.circuit, tensor.arrays, source, row_weights, counts):
                 rows.check_possible(part)
-                weights = row_weights[part.start : part.stop].double()
-                total += float((weights * part.log_value.double()).sum())
+                own = row_weights[part.start : part.stop].double()
+                total += float(own @ part.log_value.double())
                 for index, flows in part.inputs:
-                    own = rows.symbols(data) if index is None else data.rows(index)
-                    add_statistics(self.components, own, flows, statistics)
+                    these = rows.symbols(data) if index is None else data.rows(index)
+                    add_statistics(self.components, these, flows, statistics)
         return total, statistics
 
     def _source(

@@ -53,6 +53,12 @@ def symbols(data: Data) -> Data:
     return Data(coding.values, coding.observed)
 
 
+def nothing(components: Components) -> Tensor:
+    """The posteriors (d, max k, 0) of no rows."""
+    size = (components.variables, components.largest, 0)
+    return torch.zeros(size, dtype=components.dtype, device=components.device)
+
+
 def single(components: Components, x: Any, observed: Any) -> Data:
     """One row x (d, *event), encoded; or data of one row that are encoded already."""
     if isinstance(x, Data):
