@@ -203,6 +203,11 @@ class Chain:
         start = rows.start if isinstance(rows, slice) else 0
         return Found(start, start + count, value, suspect, walk.inputs, walk.named())
 
+    def varies(self, side: Side) -> bool:
+        """Whether the tables of a side differ from step to step."""
+        mixing = self.mixing[side]
+        return mixing is not None and len(mixing) > 1
+
     def add_symbols(self, side: Side, sums: Tensor) -> None:
         """Add posteriors summed over the entries of each symbol, (steps or 1, k, V)."""
         if self.symbol_sums is None:

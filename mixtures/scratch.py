@@ -20,7 +20,7 @@ class Scratch:
 
     def __init__(self) -> None:
         self._free: dict[Any, list[Tensor]] = {}
-        self._held = 0
+        self.held = 0  # numbers
 
     def take(self, size: int, like: Tensor) -> Tensor:
         """A tensor of `size` numbers, with anything in it."""
@@ -29,16 +29,16 @@ class Scratch:
             found = self._free[key].pop()
         except LookupError:
             return like.new_empty(size)
-        self._held -= size
+        self.held -= size
         return found
 
     def give(self, flat: Tensor) -> None:
         """Give back what nobody looks at any more."""
-        if self._held + len(flat) > MOST:
-            self._free, self._held = {}, 0
+        if self.held + len(flat) > MOST:
+            self._free, self.held = {}, 0
         key = (len(flat), flat.dtype, flat.device, flat.is_inference())
         self._free.setdefault(key, []).append(flat)
-        self._held += len(flat)
+        self.held += len(flat)
 
 
 class Rooms:

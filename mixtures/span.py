@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -53,8 +54,6 @@ class Span:
         length, groups, columns = arrangement.length, arrangement.groups, arrangement.columns
         self.runs = [(start, min(start + run, length)) for start in range(0, length, run)]
         self.rows_first = any(side.rows_first for side in sides)
-        self.upward = self._per_step(tables)
-        self.downward = self._per_step(tables.mT) if keep else []
         self.shape = (groups, layer.width, columns)
         self.inside = (groups, layer.inside, columns)
         self.outer = layer.combine == "outer"
@@ -78,6 +77,16 @@ class Span:
         if not self.rows_first:
             return self.rooms.take(shape)
         return self.rooms.take((*shape[:-2], shape[-1], shape[-2])).mT
+
+    @cached_property
+    def upward(self) -> list[Native]:
+        """The tables (G, P, C) of every step."""
+        return self._per_step(self.like)
+
+    @cached_property
+    def downward(self) -> list[Native]:
+        """Their transposes."""
+        return self._per_step(self.like.mT)
 
     def _per_step(self, tables: Tensor) -> list[Native]:
         """The tables (G, P, C) of every step, a single one in the order that products like."""
@@ -119,6 +128,37 @@ class Span:
             value = self._walk(start, stop, value, after, None)
             self._settle(value, top)
         return room
+
+    def marks(self, below: Tensor, every: int) -> list[Tensor]:
+        """The values (1, P, B) after every so many steps, a multiple of those of a run."""
+        buffer = self._room(self.shape)
+        value, after = self.kernels.native(below), self.kernels.native(buffer)
+        top = self.kernels.native(torch.empty_like(self.tops[0]))
+        everywhere = [after] * self.arrangement.length
+        found = []
+        for start, stop in self.runs:
+            value = self._walk(start, stop, value, everywhere, None)
+            self._settle(value, top)
+            if stop % every == 0:
+                found.append(buffer.clone())
+        return found
+
+    def marks_down(self, flow: Tensor, every: int) -> list[Tensor]:
+        """The gradients before every so many steps, each up to a factor."""
+        native, matmul = self.kernels.native, self.kernels.matmul
+        flows = self._room(self.shape).copy_(flow)
+        back, value = native(self._room(self.inside)), native(flows)
+        top = native(torch.empty_like(self.tops[0]))
+        found = []
+        for start, stop in reversed(self.runs):
+            leaves = self._leaves(start, stop, None)
+            for step in reversed(range(start, stop)):
+                matmul(self.downward[step], value, out=back)
+                self._to_carry(back, None if leaves is None else leaves[step - start], value)
+            self._settle(value, top)
+            if start % every == 0:
+                found.append(flows.clone())
+        return found[::-1]
 
     def _walk(
         self,

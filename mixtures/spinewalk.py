@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from mixtures.folded import Folded, folding, parts
 from mixtures.scratch import Rooms
 from mixtures.sides import Arrangement, Evaluated, Hanging, Looked, Rows, Sink, at_rows
 from mixtures.span import Span, Tally
@@ -16,6 +17,9 @@ from mixtures.spine import Segment, Side, add_to
 
 if TYPE_CHECKING:
     from mixtures.chainpass import Chain
+
+
+S = TypeVar("S", bound=Span)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,28 +45,59 @@ class Walk:
         self.states: dict[int, Tensor] = {}  # layer -> (steps, C, B)
         self.hanging: list[tuple[Side, Hanging]] = []
         self.rooms = Rooms(chain.spine.scratch, chain.tables[0])
-        if wanted is not None and not ((wanted.summed and chain.entries.tied) or self._only_sums):
+        if wanted is not None and not self._only_sums and (self._folds or not self._streams):
             sizes = chain.circuit.inputs
             self.inputs = chain.tables[0].new_zeros((len(sizes), max(sizes), count))
         self.observed = None if wanted is None else at_rows(chain.reader.observed, rows)
-        self.spans = [
-            self._span(segment, tables)
-            for segment, tables in zip(chain.spine.segments, chain.tables, strict=True)
-        ]
+        self.spans: list[Span] = []
+        for segment, tables in zip(chain.spine.segments, chain.tables, strict=True):
+            grouped = len(tables) > 1 or any(chain.varies(side) for side in segment.sides)
+            for arrangement in parts(segment, count, chain.columns, run, grouped=grouped):
+                self.spans.append(self._span(segment, arrangement, tables))
+
+    @property
+    def _streams(self) -> bool:
+        """Whether the entries take the posteriors of components."""
+        return self.wanted is not None and self.wanted.summed and self.chain.entries.tied
+
+    @property
+    def _folds(self) -> bool:
+        """Whether time is folded: posteriors are then known at the end only."""
+        columns = self.chain.columns
+        segments = self.chain.spine.segments
+        return any(folding(each, self.count, columns, self.run)[0] > 1 for each in segments)
 
     @property
     def _only_sums(self) -> bool:
         """Whether the posteriors of components are but summed over the entries of each symbol."""
         return self.wanted is not None and self.wanted.summed and self.chain.codes is not None
 
-    def _span(self, segment: Segment, tables: Tensor) -> Span:
-        arrangement = Arrangement(0, segment.steps, 1, False, self.count)
-        sides = [self._hang(side, arrangement) for side in segment.sides]
-        self.hanging += zip(segment.sides, sides, strict=True)
-        kernels, keep = self.chain.kernels, self.wanted is not None
-        return Span(segment, arrangement, tables, sides, kernels, self.rooms, self.run, keep=keep)
+    def _span(self, segment: Segment, arrangement: Arrangement, tables: Tensor) -> Span:
+        if arrangement.blocks == 1:
+            return self._made(Span, segment, arrangement, tables)
+        folded = self._made(Folded, segment, arrangement, tables)
+        first, length, blocks = arrangement.first, arrangement.length, arrangement.blocks
+        whole = Arrangement(first, length * blocks, 1, False, self.count)
+        folded.single = lambda: self._made(Span, segment, whole, tables, keep=False)
+        return folded
 
-    def _hang(self, side: Side, arrangement: Arrangement) -> Hanging:
+    def _made(
+        self,
+        kind: type[S],
+        segment: Segment,
+        arrangement: Arrangement,
+        tables: Tensor,
+        *,
+        keep: bool = True,
+    ) -> S:
+        keep = keep and self.wanted is not None
+        sides = [self._hang(side, arrangement, keep=keep) for side in segment.sides]
+        if keep:
+            self.hanging += zip(segment.sides, sides, strict=True)
+        kernels, rooms = self.chain.kernels, self.rooms
+        return kind(segment, arrangement, tables, sides, kernels, rooms, self.run, keep=keep)
+
+    def _hang(self, side: Side, arrangement: Arrangement, *, keep: bool) -> Hanging:
         chain, wanted = self.chain, self.wanted
         variables = torch.as_tensor(side.variables, device=chain.tables[0].device)
         count = wanted is not None and wanted.counts is not None and side.table is not None
@@ -80,7 +115,7 @@ class Walk:
             return chain.entries.read(some, self.rows)[:, : side.components]
 
         observed = None if self.observed is None else self.observed.index_select(0, variables)
-        mixing, keep = chain.mixing[side], wanted is not None
+        mixing = chain.mixing[side]
         return Evaluated(
             variables, arrangement, chain.kernels, self.rooms, sink, mixing, read,
             count=count, observed=observed, keep=keep,
@@ -117,21 +152,20 @@ class Walk:
 
     def down(self, weights: Tensor) -> None:
         """Share the weights (B,) of the rows among all states, and count."""
-        wanted, chain = self.wanted, self.chain
+        wanted = self.wanted
         assert wanted is not None
         below = self._observed_below()
         flow: Tensor | None = weights.reshape(1, 1, -1)
-        for number in reversed(range(len(self.spans))):
-            span, tables = self.spans[number], chain.tables[number]
-            segment = span.segment
+        for span in reversed(self.spans):
+            segment, tables = span.segment, span.like
             totals = states = None
             if wanted.counts is not None:
                 totals = torch.zeros_like(tables, dtype=torch.float64)
             if wanted.states:
                 shape = (segment.steps, segment.layer.inside, self.count)
-                states = self.states[segment.place] = tables.new_empty(shape)
+                states = self.states.setdefault(segment.place, tables.new_empty(shape))
             assert flow is not None
-            tally = Tally(totals, None if below is None else below[number], states)
+            tally = Tally(totals, None if below is None else below[segment.place], states)
             flow = span.down(flow, tally)
             if wanted.counts is not None and totals is not None:
                 add_to(wanted.counts[segment.table], segment.slots, totals * tables)
@@ -144,11 +178,11 @@ class Walk:
         places = self.chain.circuit.latents.items()
         return {name: self.states[place][step] for name, (place, step, _) in places}
 
-    def _observed_below(self) -> list[Tensor] | None:
-        """Of every segment (steps, B): whether anything is observed below; None if everywhere."""
+    def _observed_below(self) -> dict[int, Tensor] | None:
+        """Of every layer (steps, B): whether anything is observed below; None if everywhere."""
         if self.observed is None:
             return None
-        found: list[Tensor] = []
+        found: dict[int, Tensor] = {}
         before = torch.zeros_like(self.observed[:1])
         for segment in self.chain.spine.segments:
             seen = before.expand(segment.steps, -1)
@@ -156,14 +190,18 @@ class Walk:
                 index = torch.as_tensor(side.variables, device=seen.device)
                 seen = seen | self.observed.index_select(0, index)
             seen = seen.cumsum(0) > 0
-            found.append(seen)
+            found[segment.place] = seen
             before = seen[-1:]
-        return None if all(bool(seen.all()) for seen in found) else found
+        return None if all(bool(seen.all()) for seen in found.values()) else found
 
     def _finish(self) -> None:
         """Counts of leaf tables, and sums over the entries of each symbol."""
         wanted, chain = self.wanted, self.chain
         assert wanted is not None
+        if self.inputs is not None and self._streams:
+            variables = torch.arange(len(self.inputs), device=self.inputs.device)
+            chain.entries.collect(variables, self.rows, self.inputs)
+            self.inputs = None
         for side, hanging in self.hanging:
             mixing, counts = chain.mixing[side], wanted.counts
             if isinstance(hanging, Evaluated):
