@@ -204,18 +204,16 @@ def test_folding_time_changes_nothing(name, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-@pytest.mark.parametrize("leave", [1e-5, 1e-3])
-def test_chains_that_forget_slowly_are_exact_too(leave, dtype, monkeypatch):
-    """Without this fall-back the value is that of blocks which begin with a wrong guess."""
-    model = sticky(LONG, leave, dtype)
-    rare = torch.tensor([[[1e-3, 1, 1], [1, 1, 1], [1, 1, 1]]], dtype=dtype)
-    model.components.table.set(rare / rare.sum(-1, keepdim=True))
-    data = model.encode(torch.zeros((1, LONG), dtype=torch.int64).repeat(2, 1))
+def test_chains_that_forget_slowly_are_exact_too(dtype, monkeypatch):
+    """Only the ends are observed: what is in between begins with a wrong guess."""
+    model = sticky(LONG, 1e-5, dtype)
+    x = torch.full((2, LONG), torch.nan, dtype=dtype)
+    x[:, :100], x[:, -100:] = 1, 0
+    x[1, 1500] = 2
     single = counted(monkeypatch, Span, "marks"), counted(monkeypatch, Span, "marks_down")
-    data.values[1, ::7] = 1
-    walked, general = both(model, data)
+    walked, general = both(model, model.encode(x))
     found = swept(model, walked, None)
-    assert all(single) or leave > 1e-4
+    assert all(single)
     for part, expected in zip(found, swept(model, general, None), strict=True):
         agree(part, expected, dtype)
 
@@ -264,13 +262,13 @@ def test_products_grow_linearly_with_steps_and_time_folds_for_few_rows(n, monkey
 def test_memory_of_em_does_not_grow_with_the_number_of_rows(monkeypatch):
     monkeypatch.setattr(mixtures.chainpass, "HISTORY", 2**14)
     held = []
-    for n in (64, 640):
+    for n in (640, 6400):
         model = forgetful(40, True)
         data = model.encode(model.sample(n, generator=torch.Generator().manual_seed(0)))
         counts = [torch.zeros_like(a, dtype=torch.float64) for a in model.coefficients.arrays]
         model.expected(data, torch.ones(n, dtype=torch.float64), counts)
         held.append(spine_of(model.coefficients.circuit).scratch.held)
-    assert 0 < held[1] <= 2.5 * held[0]  # chunks of 64 and of 64 rows, up to rounding
+    assert 0 < held[1] <= 1.2 * held[0]
 
 
 @pytest.mark.parametrize("dtype", TYPES)
