@@ -83,14 +83,17 @@ class Arrangement:
 
     @property
     def stop(self) -> int:
+        """The step of the segment after the last one."""
         return self.first + self.blocks * self.length
 
     @property
     def groups(self) -> int:
+        """G"""
         return self.blocks if self.grouped else 1
 
     @property
     def columns(self) -> int:
+        """M"""
         return self.rows if self.grouped else self.blocks * self.rows
 
     def steps(self, values: Tensor) -> Tensor:

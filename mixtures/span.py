@@ -335,6 +335,7 @@ class _Tally:
             self.observed = arrangement.together(arrangement.steps(tally.observed)[:, :, None])
 
     def add_states(self, start: int, stop: int, found: Tensor) -> None:
+        """Note the posteriors (m, G, C, M) of some steps."""
         assert self.states is not None
         self.states[start:stop] = self.arrangement.apart(found)
 

@@ -42,6 +42,7 @@ class Segment:
 
     @property
     def steps(self) -> int:
+        """L"""
         return self.layer.steps
 
 
@@ -108,6 +109,7 @@ class _Search:
         self.first = CONSTANTS + circuit.variables
 
     def layer_of(self, node: int) -> int:
+        """Which layer makes a node."""
         return int(numpy.searchsorted(self.starts, node, side="right")) - 1
 
     def is_leaf(self, node: int) -> bool:
@@ -124,6 +126,7 @@ class _Search:
         )
 
     def segment(self, place: int) -> Segment | None:
+        """The segment that a layer is, or None where it branches."""
         layer = self.circuit.layers[place]
         if layer.nodes != 1 or layer.table is None or layer.slots is None:
             return None
