@@ -41,6 +41,26 @@ def parse(text: str, names: Sequence[str] | None = None) -> dict[Any, list[Any]]
     return _named(tops)
 
 
+PLAIN = re.compile(r"[^\s(),;:']+")
+
+
+def text(tree: Any, names: Sequence[str] | None = None) -> str:
+    """The Newick string of a tree; see `Tree.to_newick`. Nothing recurses, however deep."""
+    known = [str(j) for j in range(tree.variables)] if names is None else [str(n) for n in names]
+    if len(known) != tree.variables or len(set(known)) < len(known):
+        raise ValueError(f"expected {tree.variables} different names, got {known}")
+    below: dict[Any, str] = {j: _quoted(name) for j, name in enumerate(known)}
+    for node in tree.inner:  # children before their parents
+        below[node] = f"({','.join(below.pop(child) for child in tree.children[node])})"
+    return below[tree.root] + ";"
+
+
+def _quoted(name: str) -> str:
+    if PLAIN.fullmatch(name):
+        return name
+    return "'" + name.replace("'", "''") + "'"
+
+
 class _Group:
     def __init__(self, members: list[Any]) -> None:
         self.members = members

@@ -166,6 +166,18 @@ class Tree:
 
         return cls(parse(text, names))
 
+    def to_newick(self, names: Sequence[str] | None = None) -> str:
+        """The tree in Newick notation, leaves by their `names` or numbers, inner nodes unnamed.
+
+        Raises ValueError unless there are as many different names as variables.
+
+        >>> Tree.balanced(4).to_newick("ABCD")
+        '((A,B),(C,D));'
+        """
+        from mixtures.newick import text
+
+        return text(self, names)
+
     @classmethod
     def from_graph(cls, graph: networkx.Graph, root: int | None = None) -> Tree:
         """From an undirected tree over the variables 0..d-1: each gets a latent of its own, d + j.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import networkx
@@ -15,7 +16,8 @@ from mixtures.components import Indicator
 from mixtures.learn import fit, latent_tree, log_det_distances, neighbour_joining
 from mixtures.newick import parse
 
-PRIMATES = Path(__file__).parents[2] / "shared" / "data" / "primates.npz"
+FOLDER = os.environ.get("MIXTURES_DATA", Path(__file__).parents[2] / "shared" / "data")
+PRIMATES = Path(FOLDER) / "primates.npz"
 ACCEPTED = """(Gorilla,(Pongo,(Hylobates,((M_sylvanus,(M_fascicularis,(Macaca_fuscata,M_mulatta))),
     (Saimiri_sciureus,(Tarsius_syrichta,Lemur_catta))))),(Homo_sapiens,Pan));"""
 
@@ -136,3 +138,52 @@ def test_bad_input_is_refused():
     for bad in ([[0, 1], [2, 0]], [[0, np.inf], [np.inf, 0]]):
         with pytest.raises(ValueError, match="finite, symmetric"):
             neighbour_joining(bad)
+
+
+def parted(tree):
+    """The splits of a rooted tree."""
+    return splits(tree.to_networkx().to_undirected(), tree.variables)
+
+
+def alignment(taxa: int, sites: int, seed: int):
+    """Sequences of four letters evolved along a random binary tree, (sites, taxa)."""
+    g = torch.Generator().manual_seed(seed)
+    tree = Tree.random(taxa, generator=g)
+    stay = 0.8 * torch.eye(4, dtype=torch.float64) + 0.05
+    tables = {node: stay for node in tree.nodes if node != tree.root}
+    tables[tree.root] = torch.full((1, 4), 0.25, dtype=torch.float64)
+    W = LTM.from_tables(tree, tables)
+    return tree, W.sample(sites, generator=g).double()
+
+
+def test_alignments_with_gaps_empty_and_constant_sites_give_their_tree():
+    tree, x = alignment(12, 6000, 0)
+    g = torch.Generator().manual_seed(1)
+    x[torch.rand(x.shape, generator=g) < 0.1] = torch.nan
+    x[::50] = torch.nan  # nothing but gaps
+    x[1::50] = 2.0  # the same letter everywhere
+    assert parted(latent_tree(x)) == parted(tree)
+
+
+def test_equal_taxa_are_neighbours():
+    _, x = alignment(6, 2000, 2)
+    tree = latent_tree(torch.cat([x, x[:, 2:3]], 1))
+    assert tree.parent[2] == tree.parent[6] or frozenset({2, 6}) in parted(tree)
+    both = latent_tree(torch.cat([x, x], 1))
+    pairs = {frozenset({j, j + 6}) for j in range(1, 6)}
+    assert pairs <= parted(both)
+
+
+def test_thirty_taxa_are_joined_rightly():
+    tree, x = alignment(30, 20_000, 3)
+    assert parted(latent_tree(x)) == parted(tree)
+
+
+def test_newick_there_and_back():
+    tree, _ = alignment(9, 1, 4)
+    names = ["a b", "it's", *"cdefghi"]
+    again = Tree.from_newick(tree.to_newick(names), names)
+    assert parted(again) == parted(tree)
+    assert parted(Tree.from_newick(tree.to_newick())) == parted(tree)
+    with pytest.raises(ValueError, match="9 different names"):
+        tree.to_newick(["a"] * 9)

@@ -238,8 +238,8 @@ def learned(
         if not bool(heavy.all()):
             x, counts = x.rows(heavy.nonzero().flatten()), counts[heavy]
         if not len(counts):
-            return
-        if learning.batch_size is None:
+            pass  # nothing to learn from: the model stays as it is
+        elif learning.batch_size is None:
             next(em(model, x, weights=counts, pseudo_count=pseudo_count, frozen=frozen))
         else:
             size = min(learning.batch_size, len(counts))

@@ -90,8 +90,20 @@ def expectations(
         torch.zeros(array.shape, dtype=torch.float64, device=array.device)
         for array in model.coefficients.arrays
     ]
+    data, row_weights, evidence = weighty(data, row_weights, evidence)
     total, statistics = model.expected(data, row_weights, counts, evidence)
     return Expectations(total, counts, statistics)
+
+
+def weighty(
+    data: Data, row_weights: Tensor, evidence: Mapping[Hashable, Tensor] | None
+) -> tuple[Data, Tensor, Mapping[Hashable, Tensor] | None]:
+    """The rows that have weight: the others may be impossible."""
+    if bool((row_weights > 0).all()):
+        return data, row_weights, evidence
+    index = (row_weights > 0).nonzero().flatten()
+    known = None if evidence is None else {name: logs[index] for name, logs in evidence.items()}
+    return data.rows(index), row_weights[index], known
 
 
 def begin(ranks: Ranks, model: Mixture, options: Any, frozen: Sequence[nn.Module]) -> None:

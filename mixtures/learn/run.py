@@ -163,7 +163,8 @@ class Run:
             raise RuntimeError(
                 f"a step of em lowered log-likelihood + log-prior per row from "
                 f"{before.objective:.12g} to {step.objective:.12g}: this is a bug in the M-step or "
-                f"the prior of {type(self.task.model.components).__name__}, please report it"
+                f"the prior of {type(self.task.model.components).__name__}, please report it (in "
+                f"float32 it may be rounding: does model.double() fall, too?)"
             )
         return gain
 

@@ -200,6 +200,8 @@ def symbol_sizes(x: Any, observed: Any = None, most: int = 64) -> tuple[int, ...
     """
     data = _encoded(x, observed)
     values = data.values
+    if not values.numel():
+        raise ValueError("expected at least one row and one column, got none")
     if data.observed is not None:
         values = values.masked_fill(~data.observed, 0)
     if bool((values != values.floor()).any()) or bool(((values < 0) | (values >= most)).any()):
