@@ -14,7 +14,8 @@ from mixtures.circuit import Layer
 from mixtures.coefficients import CoefficientTensor
 from mixtures.engine import buffer_rows, from_tensor, layer_weights, upward
 from mixtures.passes import Shares, Values, downward, split_flow
-from mixtures.semiring import Linear, Modular, modular_bmm
+from mixtures.residues import modular_bmm
+from mixtures.semiring import Linear, Modular
 
 PRIME = 2**31 - 1
 BUDGET = 1500  # free parameters whose Jacobian is eliminated

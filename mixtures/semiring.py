@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mixtures.residues import modular_bmm
 from mixtures.weights import Counts, Weights
 
 MANY = 4  # from this many factors on, a product is one reduction over a stacked axis
@@ -306,17 +307,3 @@ def rows_of(table: Tensor, state: Tensor) -> Tensor:
     if parents == 1:
         return table.mT.expand(nodes, children, state.shape[1])
     return table.mT.gather(2, state[:, None].expand(nodes, children, state.shape[1]))
-
-
-def modular_bmm(left: Tensor, right: Tensor, p: int) -> Tensor:
-    """left @ right modulo p < 2^31, exact: 16-bit halves and float64 products below 2^53."""
-    block = 32
-    high, low = (left >> 16).double(), (left & 0xFFFF).double()
-    wide = right.double()
-    total = torch.zeros((*left.shape[:-1], right.shape[-1]), dtype=torch.int64, device=left.device)
-    for start in range(0, left.shape[-1], block):
-        part = slice(start, start + block)
-        upper = (high[..., part] @ wide[..., part, :]).long() % p
-        lower = (low[..., part] @ wide[..., part, :]).long() % p
-        total = (total + (upper << 16) + lower) % p
-    return total

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mixtures import Linear, Log, Max, Modular, Sample
-from mixtures.semiring import modular_bmm
+from mixtures.residues import modular_bmm
 from mixtures.weights import Weights
 
 P = 2**31 - 1

@@ -13,13 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mixtures.semiring import modular_bmm
+from mixtures.residues import modular_bmm, modular_dots
 from transforms.cuts import FREE, Costs, Separation
 from transforms.elimination import pivot_columns, random_residues, reduced
 from transforms.tensortree import TensorTree
 
 Places = NDArray[numpy.int32]  # (n, d): an index per variable, -1 for those that do not take part
 ENTRIES = 2**25  # of a part
+PIECE = 2**20  # entries worked on at a time
 SPARE = 5  # more random columns than the rank can be: what elimination modulo p sees of a matrix
 
 
@@ -213,11 +214,13 @@ class Contraction:
         one, two = self._sketch(left, right, bound + SPARE, keep=keep)
 
         def columns(chosen: Tensor) -> Tensor:
-            first, second = pairs[chosen].unbind(1)
-            total = torch.zeros((bound + SPARE, len(chosen)), dtype=torch.int64)
-            for state in range(one.shape[2]):
-                total = (total + one[:, first, state] * two[:, second, state]) % self.p
-            return total
+            found = torch.empty((len(chosen), bound + SPARE), dtype=torch.int64)
+            step = max(1, PIECE // max(1, one[:, :1].numel()))
+            for some in torch.arange(len(chosen)).split(step):
+                first, second = pairs[chosen[some]].unbind(1)
+                chosen_two = two.index_select(1, second)
+                found[some] = modular_dots(one.index_select(1, first), chosen_two, self.p)
+            return found.T
 
         return pairs[self._some_columns(columns, a * c, bound)]
 
@@ -234,36 +237,51 @@ class Contraction:
         return found[:bound].sort().values
 
     def _sketch(self, left: Part, right: Part, count: int, *, keep: bool) -> tuple[Tensor, Tensor]:
-        """`count` random combinations of the columns, each a product of one per part: (count, rows,
-        states).
+        """`count` random combinations of the columns, each a product of one per part, (states,
+        rows, count) both.
 
         Multiplied and summed over the states they give the combinations of the joined columns;
         states that stay open are combined at random, too.
         """
-        p = self.p
-        a, b, states, opened = left.values.shape
-        c, e = right.values.shape[:2]
-        along = random_residues(self.rng, (b, count), p)
-        flat = left.values.permute(0, 2, 3, 1).reshape(1, -1, b)
-        one = modular_bmm(flat, along[None], p).reshape(a, states, opened, count)
-        mixing = random_residues(self.rng, (states if keep else 1, opened, count), p)
-        one = (one * mixing % p).sum(2) % p
-        across = random_residues(self.rng, (e, count), p)
-        flat = right.values[..., 0].permute(0, 2, 1).reshape(1, -1, e)
-        two = modular_bmm(flat, across[None], p).reshape(c, states, count)
-        return one.permute(2, 0, 1).contiguous(), two.permute(2, 0, 1).contiguous()
+        b, states, opened = left.values.shape[1:]
+        along = random_residues(self.rng, (b, count), self.p)
+        mixing = random_residues(self.rng, (opened, states if keep else 1, 1, count), self.p)
+        across = random_residues(self.rng, (right.values.shape[1], count), self.p)
+        last = torch.ones((1, 1, 1, 1), dtype=torch.int64)
+        return self._combined(left, along, mixing), self._combined(right, across, last)
+
+    def _combined(self, part: Part, along: Tensor, mixing: Tensor) -> Tensor:
+        """sum over columns b and open states o of values[a, b, s, o] along[b, n] mixing[o, s, 0,
+        n], (states, rows, count), a piece of the rows at a time.
+        """
+        (a, b, states, opened), count = part.values.shape, along.shape[1]
+        found = torch.empty((states, a, count), dtype=torch.int32)
+        step = max(1, PIECE // max(1, count * states * opened))
+        for start in range(0, a, step):
+            some = part.values[start : start + step].permute(3, 2, 0, 1)
+            flat = some.reshape(1, -1, b)
+            mixed = modular_bmm(flat, along[None], self.p).view(opened, states, -1, count)
+            if opened > 1:
+                mixed = modular_dots(mixed, mixing.expand(-1, states, -1, -1), self.p)
+            elif mixing.shape[1:] != (1, 1, 1):
+                mixed = mixed * mixing % self.p
+            found[:, start : start + step] = mixed.reshape(states, -1, count)
+        return found
 
     def _summed(self, left: Part, right: Part, row: Tensor, column: Tensor) -> Tensor:
         """Values at pairs of rows and pairs of columns, the shared state summed over: (.., ..,
         open, 1).
         """
         states, opened = left.values.shape[2:]
-        total = torch.zeros((len(row), len(column), opened), dtype=torch.int64)
-        for state in range(states):
-            one = left.values[:, :, state][row[:, 0]][:, column[:, 0]]
-            two = right.values[:, :, state][row[:, 1]][:, column[:, 1]]
-            total = (total + one * two) % self.p
-        return total[..., None]
+        found = torch.empty((len(row), len(column), opened, 1), dtype=torch.int64)
+        one, two = left.values.permute(2, 0, 1, 3), right.values.permute(2, 0, 1, 3)
+        step = max(1, PIECE // max(1, states * len(column) * opened))
+        for start in range(0, len(row), step):
+            some = row[start : start + step]
+            mine = one[:, some[:, 0]].index_select(2, column[:, 0])
+            other = two[:, some[:, 1]].index_select(2, column[:, 1])
+            found[start : start + step, ..., 0] = modular_dots(mine, other, self.p)
+        return found
 
     def _regular(self, left: Part, right: Part) -> tuple[Places, Places]:
         """A regular minor of the matrix that two parts make when their shared state is summed

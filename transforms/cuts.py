@@ -133,6 +133,11 @@ class Separation:
         for link, sender in network.toward(self.start):
             self._send(link, sender)
 
+    def complete(self) -> None:
+        """Make the messages away from the start, too."""
+        for link, sender in reversed(self.network.toward(self.start)):
+            self._send(link, self.network.links[link].other(sender))
+
     def total(self) -> int:
         """The cheapest separation of the rows from the columns."""
         return self._cheapest(self.start, self.fold(self.start, None))

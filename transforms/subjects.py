@@ -38,6 +38,7 @@ from transforms.elimination import (
 )
 from transforms.exact import Subject, grid
 from transforms.minors import Minor
+from transforms.probes import probed
 from transforms.tensortree import TensorTree, from_cp, from_model, from_train, from_tucker
 
 
@@ -58,6 +59,10 @@ class TreeSubject(Subject):
 
     def minor(self, rows: Sequence[int], p: int, rng: numpy.random.Generator, limit: int) -> Minor:
         separation = Separation(self.network, self.capacities, rows)
+        size = min(limit, separation.total())
+        quick = probed(self.network, separation, lambda array: reduced(array, p), p, rng, size)
+        if quick is not None:
+            return quick
         found = Contraction(self.network, separation, p, rng, limit).minor()
         return Minor(p, found[0][:limit], found[1][:limit])
 

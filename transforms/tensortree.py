@@ -11,7 +11,7 @@ import opt_einsum
 import torch
 from torch import Tensor
 
-from mixtures.semiring import modular_bmm
+from mixtures.residues import modular_bmm
 from mixtures.tree import Node
 from mixtures.treetensor import TreeTensor
 
@@ -92,10 +92,12 @@ class TensorTree:
         matrices = [link.matrix for link in self.links if link.matrix is not None]
         return [*matrices, *self.cores.values(), *self.weights.values()]
 
-    def toward(self, centre: int) -> list[tuple[int, int]]:
-        """(link, sender) pairs such that all messages a sender needs come before its own."""
+    def toward(self, centre: int, skip: int = -1) -> list[tuple[int, int]]:
+        """(link, sender) pairs such that all messages a sender needs come before its own; nothing
+        that arrives over the link `skip`.
+        """
         order: list[tuple[int, int]] = []
-        stack = [(centre, -1)]
+        stack = [(centre, skip)]
         while stack:
             vertex, arrived = stack.pop()
             for link in self.incident[vertex]:
@@ -138,14 +140,33 @@ class TensorTree:
         vertex.
         """
         centre = len(self.states) - 1
+        return self._collected(centre, None, vectors, residues, p).sum(1) % p
+
+    def message(
+        self, link: int, sender: int, vectors: Tensor, residues: Callable[[Any], Tensor], p: int
+    ) -> Tensor:
+        """What product vectors (n, d, max k) make of all that is below a link, (n, states)."""
+        value = self._collected(sender, link, vectors, residues, p)
+        matrix = self.links[link].seen_from(sender)
+        return value if matrix is None else modular_bmm(value[None], residues(matrix)[None], p)[0]
+
+    def _collected(
+        self,
+        centre: int,
+        skip: int | None,
+        vectors: Tensor,
+        residues: Callable[[Any], Tensor],
+        p: int,
+    ) -> Tensor:
+        """What a vertex makes of all that arrives, but for one link: (n, states)."""
         sent: dict[tuple[int, int], Tensor] = {}
-        for link, sender in self.toward(centre):
+        for link, sender in self.toward(centre, -1 if skip is None else skip):
             held = self.links[link]
             value = self._gather(sender, link, sent, vectors, residues, p)
             if held.matrix is not None:
                 value = modular_bmm(value[None], residues(held.seen_from(sender))[None], p)[0]
             sent[link, held.other(sender)] = value
-        return self._gather(centre, None, sent, vectors, residues, p).sum(1) % p
+        return self._gather(centre, skip, sent, vectors, residues, p)
 
     def _gather(
         self,
