@@ -56,6 +56,14 @@ def nothing(sizes: Sizes, rng: numpy.random.Generator) -> dict[str, NDArray[Any]
     return {}
 
 
+RANK_NOTE = (
+    "profiled: sums of residues over shared states, a remainder for each state, and bases of up to "
+    "a thousand rows at each of the 40 transitions, where probes of two halves would need one"
+)
+TT_NOTE = (
+    "every prefix has a singular value decomposition of its own, of the whole tensor; TT-SVD goes "
+    "on with what is left of the last one"
+)
 FIXED = frozenset({"crossings"})
 RANK_GOALS = (Limit(5.0), Limit(GIB, of="memory"))
 TASKS = (
@@ -67,6 +75,7 @@ TASKS = (
         (OURS,),
         RANK_GOALS,
         fixed=FIXED,
+        note=RANK_NOTE,
         quick={"variables": 6, "states": 3, "components": 3},
     ),
     Task(
@@ -77,6 +86,7 @@ TASKS = (
         (OURS,),
         RANK_GOALS,
         fixed=frozenset({"crossings", "states", "components"}),
+        note=RANK_NOTE,
         quick={"variables": 8, "crossings": 3},
     ),
     Task(
@@ -86,6 +96,7 @@ TASKS = (
         train,
         (OURS, "tensorly", "torchtt"),
         (Goal(1, ("tensorly", "torchtt")),),
+        note=TT_NOTE,
         fixed=frozenset({"variables"}),
         quick={"variables": 4, "components": 3, "states": 2},
     ),
