@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 
 import numpy
 import pytest
@@ -11,11 +12,14 @@ import torch
 from benchmarks import machine, report, verdicts
 from benchmarks import race as racing
 from benchmarks.client import Client, WorkerError
+from benchmarks.libraries import LIBRARIES
 from benchmarks.protocol import Case, Stopwatch
 from benchmarks.race import Race, Settings, Standing, disagreement, race
 from benchmarks.records import read, save, write_csv
+from benchmarks.scaling import Measured, Point
 from benchmarks.task import Goal, Limit
 from benchmarks.tasks import TASKS
+from benchmarks.tasks.scaling import CURVES
 from benchmarks.tasks.trees import balanced
 from mixtures import Tree
 
@@ -189,3 +193,31 @@ def test_the_trees_of_the_tasks_are_balanced_trees(d):
 
     assert blocks(mine) == blocks(theirs)
     assert mine.root == 2 * d - 2
+
+
+@pytest.mark.parametrize("library", ["mixtures", "bare", "nodewise"])
+def test_every_entry_of_every_task_has_its_code(library):
+    cases = importlib.import_module(f"benchmarks.workers.{library}").CASES
+    tasks = [*TASKS.values(), *(curve.task for curve in CURVES)]
+    for task in tasks:
+        for entry in task.entries:
+            name, _, variant = entry.partition(":")
+            assert name in LIBRARIES
+            if name == library:
+                assert (f"{task.name}:{variant}" if variant else task.name) in cases
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TASKS)
+def test_this_library_does_every_task(name, settings):
+    entries = tuple(entry for entry in TASKS[name].entries if entry.startswith("mixtures"))
+    task = dataclasses.replace(TASKS[name].small(), entries=entries, least=0.0)
+    found = race(task, 1, dataclasses.replace(settings, rounds=1))
+    assert {standing.trouble for standing in found.standings.values()} == {""}
+
+
+def test_exponents_are_slopes_in_logarithms():
+    measured = Measured(CURVES[0], [Point(n, 3 * n**2, 7) for n in (10.0, 20.0, 40.0)])
+    assert measured.exponent() == pytest.approx(2)
+    assert measured.exponent("memory") == pytest.approx(0)
+    assert CURVES[0].at(64).sizes["variables"] == 64
