@@ -82,6 +82,8 @@ def show(races: Sequence[Race], console: Console) -> None:
 
 def markdown(races: Sequence[Race], picture: str | None) -> str:
     """RESULTS.md: stamp, figures, times, versions, what is missing."""
+    refused = [race for race in races if race.refused]
+    races = [race for race in races if not race.refused]
     judged = [verdict for race in races for verdict in verdicts(race)]
     counts = {word: sum(v.word == word for v in judged) for word in ("met", "missed", "not judged")}
     parts = [
@@ -89,6 +91,7 @@ def markdown(races: Sequence[Race], picture: str | None) -> str:
         "Written by `python -m benchmarks`; do not edit.\n",
         MEANING,
         _stamps(races),
+        _refused(refused),
         f"Figures: {', '.join(f'{count} {word}' for word, count in counts.items())}.\n",
         f"![ratios]({picture})\n" if picture else "",
         "## Figures to reach\n",
@@ -136,6 +139,15 @@ def _stamps(races: Iterable[Race]) -> str:
         )
         lines.append(f"{key} {text}")
     return "Stamp: " + "; ".join(lines) + ".\n"
+
+
+def _refused(races: Iterable[Race]) -> str:
+    """What was not timed, and why."""
+    found: dict[int, list[str]] = {}
+    for race in races:
+        found.setdefault(race.threads, []).append(f"{race.task.name} ({race.refused})")
+    lines = [f"Not timed at {threads} threads: {'; '.join(n)}.\n" for threads, n in found.items()]
+    return "\n".join(lines)
 
 
 def _reasons(races: Iterable[Race]) -> str:

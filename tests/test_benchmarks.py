@@ -156,7 +156,9 @@ def test_races_are_kept_and_reported(tmp_path):
     (again,) = read(tmp_path, TASKS)
     assert again.standings == found.standings
     again = dataclasses.replace(again, task=found.task)
-    text = report.markdown([again], None)
+    refused = Race(found.task, 2, {}, found.stamp, "load average 3.00, above 1.2: not timed")
+    text = report.markdown([again, refused], None)
+    assert "Not timed at 2 threads: hmm (load average 3.00" in text
     assert "| hmm | 1 | mixtures | hmmlearn | 3x | 3x (2 to 4) | met |" in text
     assert "Missing, so not compared: dynamax" in text
     write_csv([again], tmp_path / "all.csv")
