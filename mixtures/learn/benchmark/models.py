@@ -24,7 +24,7 @@ from mixtures.learn.structure import centre, chow_liu, hidden_chow_liu
 from mixtures.ltm import LTM
 from mixtures.mixture import Mixture
 from mixtures.tmm import TMM
-from mixtures.tree import Node
+from mixtures.tree import Node, Tree
 
 DTYPE = torch.float32
 SMOOTHING = 1.0  # rows' worth of pseudo-counts in the mutual information of every pair
@@ -126,8 +126,14 @@ def learn_ltm(job: Job) -> Learned:
     tree model, too, with as many states as they have together, in blocks.
     """
 
+    trees: dict[int, Tree] = {}  # by the number of variables that share a latent
+
     def build(setting: Setting) -> Mixture:
-        return hidden(job, setting)
+        group = int(setting["group"])
+        if group not in trees:
+            trees[group] = cast(LTM, hidden(job, setting).coefficients).tree
+        states = int(setting["states"])
+        return symbols(LTM(trees[group], 2, states, generator=job.generator, dtype=DTYPE))
 
     axes = {"states": STATES, "group": (1, 2, 3, 4), "mass": MASSES}
     search = climbing(job, build, axes)
