@@ -120,6 +120,10 @@ def test_the_table_compares_each_line_with_the_ltm_row_by_row(tmp_path):
     assert records["TMM"]["gain_over_LTM"] == pytest.approx(gaps.mean())
     assert records["TMM"]["gain_error"] == pytest.approx(gaps.std(ddof=1) / math.sqrt(3))
     assert records["LTM"]["gain_over_LTM"] == 0
+    results.add(line(seed=1, valid=-0.5, test=-1.0), Rows(np.zeros(2), np.full(3, -1.0)))
+    again = {r["model"]: r for r in report.table(results, {})}
+    assert again["LTM"]["seed"] == 1  # it did better on the validation rows
+    assert again["TMM"]["gain_over_LTM"] == pytest.approx(-3.0)
 
 
 @pytest.mark.slow

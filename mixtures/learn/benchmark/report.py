@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 
 from mixtures.learn.benchmark.data import Published
 from mixtures.learn.benchmark.results import Difference, Line, Results, paired
-from mixtures.learn.benchmark.run import best_of_zoo
+from mixtures.learn.benchmark.run import MODELS, best_of_zoo
 from mixtures.plot import axes
 
 ZOO = "best of the zoo"
@@ -23,16 +23,21 @@ HEADINGS = (
 
 
 def table(results: Results, published: Mapping[str, Sequence[Published]]) -> list[dict[str, Any]]:
-    """A record for every line, and one more per set for the best of the zoo by validation.
+    """A record for every model of a set, and one more for the best of the zoo by validation.
+
+    Of several lines of one model, of other seeds or budgets, that with the best validation stands.
 
     Gains over the LTM of the same set are paired, row by row; `clear` ones exceed two standard
     errors. Only figures read in publications are quoted; None where there is none.
     """
     lines = results.lines()
     best = best_of_zoo(lines)
+    models = list(dict.fromkeys([*MODELS, *(line.model for line in lines)]))
     found = []
     for name in dict.fromkeys(line.dataset for line in lines):
-        own = [line for line in lines if line.dataset == name]
+        mine = [line for line in lines if line.dataset == name]
+        several = ([line for line in mine if line.model == model] for model in models)
+        own = [max(group, key=lambda line: line.valid) for group in several if group]
         base = next((line for line in own if line.model == "LTM"), None)
         quoted = next(iter(published.get(name, ())), None)
         for title, line in [*((line.model, line) for line in own), (ZOO, best[name])]:
