@@ -195,6 +195,17 @@ def test_models_side_by_side_are_their_mixture():
     torch.testing.assert_close(models.side_by_side(parts).dense(), expected)
 
 
+def test_a_forest_reports_the_likelihoods_of_its_one_mixture(tmp_path):
+    tiny(tmp_path)
+    split = load(tmp_path, "toy")
+    job = models.Job(split, search.Clock(0.5), generator())
+    learned = forest.learn_forest(job, {"states": 3, "group": 2, "mass": 1.0})
+    assert learned.chosen["trees"] > 1
+    with torch.no_grad():
+        expected = learned.model.log_prob(split.test).double().numpy()
+    np.testing.assert_allclose(learned.rows(split).test, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_stacked_weights_are_those_of_greatest_likelihood():
     g = generator(3)
     logs = torch.randn(200, 3, generator=g, dtype=torch.float64)
