@@ -61,6 +61,7 @@ def executed(path: Path) -> dict[str, Any]:
     client = NotebookClient(
         notebook,
         timeout=TIMEOUT,
+        startup_timeout=TIMEOUT,  # a busy machine takes long to start a kernel
         kernel_name=KERNEL["name"],
         resources=resources,
         record_timing=False,
