@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
+import torch
+
+from test_readme import code_blocks
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -69,3 +73,30 @@ def test_tags_are_kept_and_what_a_reader_sees_is_not_touched(refresh):
 def test_cells_of_one_id_are_refused(refresh):
     with pytest.raises(ValueError, match="an id of its own"):
         refresh.normalised(notebook(code([]), code([])))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_folded_solutions_run_after_the_notebook(path, monkeypatch):
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    monkeypatch.chdir(FOLDER)
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    namespace = {"__name__": "notebook"}
+    solutions = []
+    before = torch.get_default_dtype()
+    try:
+        for cell in cells:
+            source = "".join(cell["source"])
+            if cell["cell_type"] == "code":
+                exec(compile(source, path.name, "exec"), namespace)
+            else:
+                folded = re.findall(r"<details>(.*?)</details>", source, re.DOTALL)
+                solutions += [code for text in folded for _, code in code_blocks(text, "python")]
+        assert solutions
+        for code in solutions:
+            exec(compile(code, f"a solution of {path.name}", "exec"), namespace)
+    finally:
+        torch.set_default_dtype(before)
+        torch.set_grad_enabled(True)
+        matplotlib.pyplot.close("all")
