@@ -11,7 +11,7 @@ contiguous rows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal
@@ -155,6 +155,37 @@ class Circuit:
         return self.is_tree and all(
             layer.table is not None and len(layer.widths) <= FACTORS for layer in self.layers
         )
+
+    @cached_property
+    def settled(self) -> frozenset[int]:
+        """The layers after which values are renormalised: runs, the last layer, products of many,
+        and of the others those above one that is not.
+        """
+        found, waiting = set(), False
+        for place, layer in enumerate(self.layers):
+            many = layer.steps > 1 or len(layer.widths) > 2 or layer.combine != "product"
+            if waiting or many or place == len(self.layers) - 1:
+                found.add(place)
+            waiting = place not in found
+        return frozenset(found)
+
+    @cached_property
+    def key(self) -> Hashable:
+        """Equal for circuits of one structure, with tables and latents in the same places."""
+        layers = tuple(
+            (
+                layer.combine,
+                layer.owners.shape,
+                layer.owners.tobytes(),
+                layer.children.tobytes(),
+                layer.widths,
+                layer.width,
+                layer.table,
+                None if layer.slots is None else layer.slots.tobytes(),
+            )
+            for layer in self.layers
+        )
+        return (self.inputs, self.root, layers, tuple(self.latents.items()))
 
     @cached_property
     def has_patterns(self) -> bool:

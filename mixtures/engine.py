@@ -34,7 +34,7 @@ from mixtures.source import from_tensor as from_tensor
 from mixtures.stretch import Upward, stretches
 
 STEP_ELEMENTS = (
-    2**17
+    2**18
 )  # numbers one step of a chunk should touch: large enough to outweigh its overhead
 CHUNK_ELEMENTS = 2**23  # numbers a chunk may hold at most
 
@@ -68,7 +68,12 @@ def rows_at_once(circuit: Circuit) -> int:
     overheads.
     """
     steps = 1 + sum(layer.steps for layer in circuit.layers)
-    wanted = STEP_ELEMENTS * steps // circuit.rows
+    joint = sum(
+        layer.steps * layer.nodes * layer.inside
+        for layer in circuit.layers
+        if layer.combine == "outer"
+    )
+    wanted = STEP_ELEMENTS * steps // (circuit.rows + joint)
     allowed = CHUNK_ELEMENTS // circuit.rows
     return max(1, min(max(32, wanted), allowed))
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from mixtures.passes import Stacks, combine, split_flow
 from mixtures.patterns import Group, Place, Plan
@@ -13,6 +14,7 @@ from mixtures.scaled import ScaledPatterns
 from mixtures.semiring import Log, finite_top
 from mixtures.weights import Counts, Weights
 
+SORTED_ROWS = 2**11  # from so many on, flows are summed pattern by pattern
 KEPT_ELEMENTS = 2**20  # numbers a group may keep for the way down, instead of computing them anew
 
 Tables = dict[int, Tensor]  # width -> one row (width,) or one number per pattern
@@ -70,7 +72,13 @@ class Fold:
         """Add up the flows (N, w, B) that rows start..stop-1 hand down to their patterns."""
         for place, flow in flows.items():
             width, index = self.plan.given[place]
-            self._add(width, index[:, start:stop].reshape(-1), flow)
+            part = index[:, start:stop]
+            if part.numel() < SORTED_ROWS:
+                self._add(width, part.reshape(-1), flow)
+                continue
+            order, ends, rows = self.plan.segments(place, start, stop)
+            sums = embedding_bag(order, flow.mT.reshape(-1, width), ends, mode="sum")
+            self._sums()[width].index_add_(0, rows, sums.double())
 
     def down(self, counts: Sequence[Tensor] | None) -> Tensor:
         """The flows of the components of all symbols (d, max k, symbols); adds to `counts`."""
@@ -131,7 +139,7 @@ class Fold:
     def _down(self, group: Group, weights: Weights | None, counts: Sequence[Tensor] | None) -> None:
         factors, inside = self._kept.pop() or self._inside(group)
         outside = self._out(self.values, group)
-        flow = self._out(self.flows, group).to(outside.dtype)
+        flow = self._out(self.flows, group).to(outside.dtype, copy=weights is None)
         counter = None
         if weights is not None and counts is not None:
             total = torch.zeros_like(weights.values, dtype=torch.float64)
@@ -147,11 +155,14 @@ class Fold:
 
     def _add(self, width: int, index: Tensor, flow: Tensor) -> None:
         """Add flows (N, w, B) to the rows that index (N B,) names; long sums are float64."""
+        self._sums()[width].index_add_(0, index, flow.mT.reshape(-1, width).double())
+
+    def _sums(self) -> Tables:
         if not self.flows:
             self.flows = {
                 w: torch.zeros_like(value, dtype=torch.float64) for w, value in self.values.items()
             }
-        self.flows[width].index_add_(0, index, flow.mT.reshape(-1, width).double())
+        return self.flows
 
     def _leaf_flows(self) -> Tensor:
         symbols = self.plan.symbols

@@ -90,7 +90,7 @@ def upward(
         for step, mixing in enumerate(weights[place]):
             factors = factors_at(layer, children, out, step)
             inside = inside_of(values, place, step, factors)
-            settle = step % RUN == RUN - 1 or step == layer.steps - 1
+            settle = step % RUN == RUN - 1 or (step == layer.steps - 1 and place in circuit.settled)
             if mixing is None:
                 out[step] = inside
             else:

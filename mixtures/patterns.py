@@ -7,8 +7,8 @@ circuit of all others, whose inputs are gathered row by row. It depends on data 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -29,7 +29,7 @@ class Symbols(Protocol):
     @property
     def observed(self) -> Tensor | None: ...  # (d, max size): which symbols stand for a value
     @property
-    def plans(self) -> MutableMapping[Any, Any]: ...
+    def plans(self) -> dict[Any, Any]: ...
     @property
     def part_of(self) -> tuple[Symbols, Tensor] | None: ...  # all rows, and which of them these are
 
@@ -70,6 +70,19 @@ class Plan:
     variables: Tensor  # that have no symbols
     given: Mapping[Place, tuple[int, Tensor]]  # of the circuit above: (width, rows (N, n))
     seen: tuple[Tensor, ...] | None  # anything is observed (n,), of each input with patterns
+    sorted: dict[Any, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)
+
+    def segments(self, place: Place, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
+        """What is given at a place for rows start..stop-1, sorted by pattern: the order, where each
+        pattern begins in it, and which row it is. Worked out once.
+        """
+        key = (place, start, stop)
+        if key not in self.sorted:
+            index = self.given[place][1][:, start:stop].reshape(-1)
+            held, order = index.sort(stable=True)
+            rows, counts = held.unique_consecutive(return_counts=True)
+            self.sorted[key] = (order, counts.cumsum(0) - counts, rows.long())
+        return self.sorted[key]
 
     @property
     def symbols(self) -> int:
@@ -104,7 +117,7 @@ def restricted(plan: Plan, index: Tensor) -> Plan:
     for group, here, read in reversed(kept):
         groups.append(_smaller(group, here, read, number, used))
     moved = {place: (w, number[w][rows.long()]) for place, (w, rows) in given.items()}
-    return replace(plan, groups=tuple(groups), rows=used, given=moved, seen=seen)
+    return replace(plan, groups=tuple(groups), rows=used, given=moved, seen=seen, sorted={})
 
 
 def _smaller(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, Builder, Circuit, Integers, Layer
@@ -14,6 +15,8 @@ from mixtures.patterns import Group, Place, Plan, Symbols, restricted
 
 DENSE = 32  # so many patterns are numbered without looking whether each occurs
 SAMPLE = 2048  # rows looked at before all are
+TOGETHER = 2**23  # combinations of children's patterns that are looked for at once
+KEPT_PLANS = 8  # of one data set, for as many structures
 PART = 2**15  # rows with a plan of their own: memory does not grow with the number of rows
 
 Stretch = tuple[int, int, "Plan | None"]
@@ -25,19 +28,21 @@ def plans(
     """(start, stop, plan) of the stretches that the rows are cut into; None: nothing to gain."""
     if symbols is None or not circuit.has_patterns:
         return [(0, rows, None)]
-    known = symbols.plans.setdefault(circuit, {})
-    key = frozenset(evidence or ())
+    known = symbols.plans
+    key = (circuit.key, frozenset(evidence or ()))
     if key not in known and symbols.part_of is not None:
         whole, index = symbols.part_of
         ((_, _, plan),) = plans(circuit, whole, evidence, whole.codes.shape[1])
         known[key] = [(0, rows, None if plan is None else restricted(plan, index))]
     elif key not in known:
-        fixed = {_node(circuit, circuit.latents[name]) for name in key}
+        fixed = {_node(circuit, circuit.latents[name]) for name in key[1]}
         known[key] = [
             (start, stop, _Planner(circuit, symbols, start, stop, fixed).plan())
             for start in range(0, rows, PART)
             for stop in [min(rows, start + PART)]
         ]
+    while len(known) > KEPT_PLANS:
+        known.pop(next(iter(known)))
     found: list[Stretch] = known[key]
     return found
 
@@ -56,10 +61,10 @@ class _Planner:
         self.circuit, self.fixed = circuit, fixed
         self.count = stop - start
         self.device = symbols.codes.device
-        self.size: dict[int, int] = {}  # node -> number of patterns; not there: it has none
-        self.first: dict[int, int] = {}  # node -> its first row
+        self.size = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # patterns; 0: has none
+        self.first = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # the first row of a node
         self.rows: dict[int, int] = {}  # width -> rows so far
-        self.codes = torch.zeros(
+        self.codes = torch.empty(
             (len(circuit.row_of), self.count), dtype=torch.int32, device=self.device
         )
         self.any = _Flags(symbols.observed, self.rows, self.device)
@@ -86,9 +91,9 @@ class _Planner:
             if not own:
                 continue
             row = self.rows.setdefault(width, 0)
-            for place, j in enumerate(own):
-                self.size[CONSTANTS + j] = sizes[j]
-                self.first[CONSTANTS + j] = row + place * self.symbols
+            nodes = CONSTANTS + numpy.array(own)
+            self.size[nodes] = numpy.array(sizes)[own]
+            self.first[nodes] = row + self.symbols * numpy.arange(len(own))
             index = torch.tensor(own, device=self.device)
             self.any.leaves(width, index)
             self.rows[width] = row + len(own) * self.symbols
@@ -97,38 +102,74 @@ class _Planner:
 
     def _fold(self, layer: Layer, step: int) -> None:
         """Give patterns to the nodes of one step, where there are few."""
-        owners = layer.owners[:, step]
-        nodes = range(layer.nodes_of(step).start, layer.nodes_of(step).stop)
-        places = [
-            place
-            for place, node in enumerate(nodes)
-            if node not in self.fixed and all(int(c) in self.size for c in owners[:, place])
-        ]
-        patterns: dict[int, Tensor] = {}
-        for place in places:
-            found = self._patterns(owners[:, place].tolist(), nodes[place])
-            if found is not None:
-                patterns[place] = found
-        for members in _by_size({place: found.shape[1] for place, found in patterns.items()}):
-            self._group(layer, step, members, patterns)
+        owners, first = layer.owners[:, step], layer.nodes_of(step).start
+        free = numpy.array([first + place not in self.fixed for place in range(layer.nodes)])
+        places = ((self.size[owners] > 0).all(0) & free).nonzero()[0]
+        product = self.size[owners[:, places]].astype(float).prod(0)
+        found: list[tuple[int, Tensor]] = []
+        few = product <= 8 * self.count
+        for part in _blocks(places[few], product[few]):
+            found += self._together(owners[:, part], first + part, part)
+        for place in places[~few].tolist():
+            patterns = self._alone(owners[:, place].tolist(), first + place)
+            if patterns is not None:
+                found.append((place, patterns))
+        for members in _by_size({place: part.shape[1] for place, part in found}):
+            self._group(layer, step, [(place, part) for place, part in found if place in members])
 
-    def _patterns(self, children: Sequence[int], node: int) -> Tensor | None:
+    def _together(
+        self, owners: Integers, nodes: Integers, places: Integers
+    ) -> list[tuple[int, Tensor]]:
+        """The patterns (m, q) of nodes with few combinations of patterns of their children."""
+        sizes = torch.as_tensor(self.size[owners], dtype=torch.int32, device=self.device)
+        strides = torch.ones_like(sizes)
+        strides[:-1] = sizes[1:].flip(0).cumprod(0, dtype=torch.int32).flip(0)
+        key = self.codes.index_select(0, self._on(owners[-1]))
+        for child in range(len(owners) - 1):
+            part = self.codes.index_select(0, self._on(owners[child]))
+            key.addcmul_(part, strides[child, :, None])
+        most = sizes.prod(0)
+        kept = 2 * most <= self.count
+        if self.count > 2 * SAMPLE and not bool(kept.all()):
+            sample = key[:, :: self.count // SAMPLE].sort(1).values
+            distinct = 1 + (sample[:, 1:] != sample[:, :-1]).sum(1)
+            kept |= distinct <= sample.shape[1] * (1 - sample.shape[1] / self.count)
+        else:
+            kept = torch.ones_like(kept)
+        if int(most.max()) > DENSE or not bool((2 * most <= self.count).all()):
+            taken = torch.zeros((len(key), int(most.max())), dtype=torch.int32, device=self.device)
+            for row, own in zip(taken, key, strict=True):
+                row.index_fill_(0, own.long(), 1)
+            number = taken.cumsum(1, dtype=torch.int32)
+            most = number[:, -1]
+            kept &= 2 * most <= self.count
+            held = taken.nonzero()
+            keys = torch.zeros((len(key), int(most.max())), dtype=torch.int64, device=self.device)
+            keys[held[:, 0], number[held[:, 0], held[:, 1]].long() - 1] = held[:, 1]
+            for line, own in zip(number, key, strict=True):
+                own.copy_(line.index_select(0, own)).sub_(1)
+        else:
+            keys = torch.arange(int(most.max()), device=self.device).expand(len(key), -1)
+        self.codes.index_copy_(0, self._on(nodes), key)
+        digits = keys.div(strides[:, :, None], rounding_mode="floor") % sizes[:, :, None]
+        return [
+            (int(place), digits[:, number, :size])
+            for number, (place, size) in enumerate(zip(places, most.tolist(), strict=True))
+            if bool(kept[number])
+        ]
+
+    def _alone(self, children: Sequence[int], node: int) -> Tensor | None:
         """The patterns (m, q) of a node as those of its children; None if there are too many."""
-        sizes = [self.size[child] for child in children]
-        key, count, whole = self.codes[children[0]], sizes[0], True
+        sizes = self.size[children].tolist()
+        key, count = self.codes[children[0]], sizes[0]
         for child, size in zip(children[1:], sizes[1:], strict=True):
             if count * size >= 2**31:
-                compressed = _distinct(key, count, self.count)
+                compressed = _distinct(key, self.count)
                 if compressed is None or compressed[1] * size >= 2**31:
                     return None
-                key, count, whole = *compressed, False
+                key, count = compressed
             key, count = key * size + self.codes[child], count * size
-        if whole and (count <= DENSE or len(children) == 1):
-            if 2 * count > self.count:
-                return None
-            self.codes[node] = key
-            return _digits(torch.arange(count, device=self.device), sizes)
-        compressed = _distinct(key, count, self.count)
+        compressed = _distinct(key, self.count)
         if compressed is None:
             return None
         key, count = compressed
@@ -137,35 +178,34 @@ class _Planner:
         example[key.long()] = torch.arange(self.count, device=self.device)
         return torch.stack([self.codes[child].index_select(0, example) for child in children])
 
-    def _group(
-        self, layer: Layer, step: int, members: Sequence[int], patterns: Mapping[int, Tensor]
-    ) -> None:
-        columns = max(patterns[place].shape[1] for place in members)
-        nodes = [layer.nodes_of(step).start + place for place in members]
+    def _group(self, layer: Layer, step: int, members: Sequence[tuple[int, Tensor]]) -> None:
+        places = [place for place, _ in members]
+        columns = max(part.shape[1] for _, part in members)
+        nodes = layer.nodes_of(step).start + numpy.array(places)
         row = self.rows.setdefault(layer.width, 0)
         self.rows[layer.width] = row + columns * len(members)
-        padded = torch.stack(
-            [
-                torch.nn.functional.pad(patterns[p], (0, columns - patterns[p].shape[1]))
-                for p in members
-            ],
-            1,
-        )  # (m, N, B)
-        owners = layer.owners[:, step, list(members)]
-        first = torch.tensor([[self.first[int(c)] for c in line] for line in owners])
-        index = (padded + first.to(self.device)[:, :, None]).flatten(1)
+        padded = torch.zeros(
+            (len(layer.widths), len(members), columns), dtype=torch.int64, device=self.device
+        )
+        for number, (_, part) in enumerate(members):
+            padded[:, number, : part.shape[1]] = part
+        index = (padded + self._on(self.first[layer.owners[:, step, places]])[:, :, None]).flatten(
+            1
+        )
         children = tuple(
             (width, index[first:last]) for width, first, last in _stretches_of(layer.widths)
         )
-        for place, node in enumerate(nodes):
-            self.size[node] = patterns[members[place]].shape[1]
-            self.first[node] = row + place * columns
+        self.size[nodes] = [part.shape[1] for _, part in members]
+        self.first[nodes] = row + columns * numpy.arange(len(members))
         observed = self.any.group(layer.width, children)
         seen = None if observed is None else observed.view(len(members), columns)
-        made = _part(layer, step, list(members))
-        slots = None if made.slots is None else torch.as_tensor(made.slots[0], device=self.device)
+        made = _part(layer, step, places)
+        slots = None if made.slots is None else self._on(made.slots[0])
         size = (len(members), columns, layer.width)
         self.groups.append(Group(made, *size, slots, children, row, seen))
+
+    def _on(self, index: Integers) -> Tensor:
+        return torch.as_tensor(numpy.ascontiguousarray(index), device=self.device)
 
 
 class _Flags:
@@ -205,12 +245,12 @@ class _Above:
             for part in self._split(layer, step)
         ]
         size, d = planner.size, self.circuit.variables
-        self.variables = [j for j in range(d) if CONSTANTS + j not in size]
+        self.variables = [j for j in range(d) if not size[CONSTANTS + j]]
         self.topmost: list[int] = []
         for place, step, part in self.parts:
             owners = self.circuit.layers[place].owners[:, step, part]
-            self.topmost += [int(c) for line in owners for c in line if int(c) in size]
-        if self.circuit.root in size:
+            self.topmost += owners[size[owners] > 0].tolist()
+        if size[self.circuit.root]:
             self.topmost.append(self.circuit.root)
 
     def _split(self, layer: Layer, step: int) -> list[list[int]]:
@@ -218,8 +258,8 @@ class _Above:
         first, size = layer.nodes_of(step).start, self.planner.size
         parts: dict[tuple[bool, ...], list[int]] = {}
         for place in range(layer.nodes):
-            if first + place not in size:
-                kind = tuple(int(c) in size for c in layer.owners[:, step, place])
+            if not size[first + place]:
+                kind = tuple((size[layer.owners[:, step, place]] > 0).tolist())
                 parts.setdefault(kind, []).append(place)
         return list(parts.values())
 
@@ -246,9 +286,9 @@ class _Above:
                 if name is not None:
                     builder.name(name, 0, position)
             for child, line in enumerate(owners):
-                if int(line[0]) in planner.size:
+                if planner.size[line[0]]:
                     given[number, child] = (layer.widths[child], self._gathered(line))
-        if circuit.root in planner.size:
+        if planner.size[circuit.root]:
             given[len(self.parts), 0] = (1, self._gathered(numpy.array([circuit.root])))
         return Plan(
             planner.inputs, tuple(planner.groups), dict(planner.rows),
@@ -259,9 +299,8 @@ class _Above:
 
     def _gathered(self, nodes: Integers) -> Tensor:
         """The rows (N, n) where the values of nodes are found, for every row of data."""
-        first = torch.tensor([self.planner.first[int(node)] for node in nodes], dtype=torch.int32)
-        index = torch.as_tensor(nodes, device=self.planner.device)
-        return self.planner.codes.index_select(0, index) + first.to(index.device)[:, None]
+        first = self.planner._on(self.planner.first[nodes].astype(numpy.int32))
+        return self.planner.codes.index_select(0, self.planner._on(nodes)) + first[:, None]
 
     def _seen(self) -> tuple[Tensor, ...] | None:
         flags = self.planner.any.flags
@@ -301,26 +340,21 @@ def _stretches_of(widths: Sequence[int]) -> list[tuple[int, int, int]]:
     return [(widths[first], first, last) for first, last in pairs]
 
 
-def _digits(number: Tensor, sizes: Sequence[int]) -> Tensor:
-    """The digits (m, q) of numbers (q,) in a system of mixed sizes, the last one fastest."""
-    digits = []
-    for size in reversed(sizes):
-        digits.append(number % size)
-        number = number.div(size, rounding_mode="floor")
-    return torch.stack(digits[::-1])
+def _blocks(places: Integers, product: NDArray[Any]) -> list[Integers]:
+    """Places in blocks, the largest of which times their number stays in memory."""
+    found: list[list[int]] = []
+    for place in product.argsort(kind="stable"):
+        if not found or (len(found[-1]) + 1) * product[place] > TOGETHER:
+            found.append([])
+        found[-1].append(place)
+    return [places[numpy.sort(block)] for block in found]
 
 
-def _distinct(key: Tensor, most: int, rows: int) -> tuple[Tensor, int] | None:
-    """Keys (n,) below `most`, renumbered without gaps, and how many; None if half differ."""
+def _distinct(key: Tensor, rows: int) -> tuple[Tensor, int] | None:
+    """Keys (n,) renumbered without gaps, and how many there are; None if half of them differ."""
     if rows > 2 * SAMPLE:
         sample = key[:: rows // SAMPLE]
         if len(sample.unique()) > len(sample) * (1 - len(sample) / rows):
             return None
-    if most <= 8 * rows:
-        taken = torch.zeros(most, dtype=torch.int32, device=key.device)
-        taken[key.long()] = 1
-        number = taken.cumsum(0, dtype=torch.int32)
-        count = int(number[-1])
-        return (number.index_select(0, key) - 1, count) if 2 * count <= rows else None
     found, inverse = key.unique(return_inverse=True)
     return (inverse.to(torch.int32), len(found)) if 2 * len(found) <= rows else None

@@ -187,13 +187,13 @@ def test_a_sum_over_paths_settles_who_is_right():
 
 
 def test_an_e_step_that_ignores_what_was_observed_is_noticed(monkeypatch):
-    honest = engine.sweep
+    honest = engine.expected
 
-    def wrong(circuit, stacks, source, **options):
+    def wrong(circuit, stacks, source, *rest):
         everything = dataclasses.replace(source, observed=lambda start, stop: None)
-        return honest(circuit, stacks, everything, **options)
+        return honest(circuit, stacks, everything, *rest)
 
-    monkeypatch.setattr(engine, "sweep", wrong)
+    monkeypatch.setattr(engine, "expected", wrong)
     peer, model, x, data = pair("gaussian")
     next(em(model, data))
     peer.fit(x, LENGTHS)

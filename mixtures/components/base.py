@@ -16,6 +16,8 @@ from mixtures.components.moments import Moments, refuse_overriding
 
 Self = TypeVar("Self", bound="Components")
 
+SYMBOLS_FIRST = 2**24  # of so many entries the symbols are checked in place of the entries
+
 
 class Components(Moments):
     """k_j densities f_{j,1}, .., f_{j,k_j} for each variable j = 0..d-1.
@@ -67,6 +69,12 @@ class Components(Moments):
         return data
 
     def _check_domain(self, data: Data) -> None:
+        coding = data.coding if data.values.numel() <= SYMBOLS_FIRST else None
+        if coding is not None and all(coding.sizes):
+            with torch.no_grad():
+                fits = self._inside(coding.values)
+            if bool((fits if coding.observed is None else fits | ~coding.observed).all()):
+                return
         for rows in blocks(len(data), data.values[:, :1].numel()):
             with torch.no_grad():
                 self._check_rows(data.rows(rows), rows.start)

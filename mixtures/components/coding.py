@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -20,15 +18,15 @@ class Coding:
     """Rows (d, n) as symbols 0 .. sizes[j] - 1 of column j; sizes[j] = 0 where there are none.
 
     Symbol s of column j stands for `values`[j, s], or for nothing where `observed`[j, s] is False.
-    `plans` holds what was worked out about these rows, for as long as its key lives. `part_of`: the
-    rows of another coding that these are.
+    `plans` holds what was worked out about these rows, by structure.
+    `part_of`: the rows of another coding that these are.
     """
 
     codes: Tensor  # (d, n) whole numbers
     sizes: tuple[int, ...]
     values: Tensor  # (d, max size)
     observed: Tensor | None  # (d, max size) bool, None if everything is
-    plans: MutableMapping[Any, Any] = field(default_factory=WeakKeyDictionary)
+    plans: dict[Any, Any] = field(default_factory=dict)
     part_of: tuple[Coding, Tensor] | None = None
 
     def rows(self, index: slice | Tensor) -> Coding:
@@ -41,7 +39,7 @@ class Coding:
 
 def coded(values: Tensor, observed: Tensor | None) -> Coding | None:
     """The coding of encoded columns (d, n); None where no column is one of few whole numbers."""
-    if values.ndim != 2 or values.shape[1] < FEWEST_ROWS:
+    if values.ndim != 2 or values.shape[1] < FEWEST_ROWS or _plainly_real(values, observed):
         return None
     low, spread, whole = _ranges(values, observed)
     taken = (whole & (spread <= min(MOST_SYMBOLS, values.shape[1]))).tolist()
@@ -52,13 +50,32 @@ def coded(values: Tensor, observed: Tensor | None) -> Coding | None:
     counts = zip(ranges, missing, taken, strict=True)
     sizes = tuple(s + m if t else 0 for s, m, t in counts)
     low = low.where(whole, 0)
-    codes = values - low[:, None]
+    codes = _above(values, low, spread)
     if observed is not None:
         gap = torch.tensor(ranges, device=values.device)[:, None].to(codes.dtype)
         codes = torch.where(observed, codes, gap)
     codes = codes.to(torch.uint8 if max(sizes) <= 256 else torch.int32)
     gaps = any(missing) or not all(taken)
     return Coding(codes, sizes, *_symbols(values, low, ranges, max(sizes), gaps))
+
+
+def _plainly_real(values: Tensor, observed: Tensor | None) -> bool:
+    """Whether a few rows suffice to see that no column is one of whole numbers."""
+    if not values.is_floating_point():
+        return False
+    some = values[:, :FEWEST_ROWS]
+    fractional = some != some.floor()
+    seen = fractional if observed is None else fractional & observed[:, :FEWEST_ROWS]
+    return bool(seen.any(1).all())
+
+
+def _above(values: Tensor, low: Tensor, spread: Tensor) -> Tensor:
+    """How far above the least value entries are; columns that are not coded hold anything."""
+    small = bool(((low >= 0) & (low + spread < 256)).all())
+    if small and not values.is_floating_point():
+        values = values.to(torch.uint8)
+        return values if not bool(low.any()) else values - low[:, None].to(torch.uint8)
+    return values - low[:, None]
 
 
 def _ranges(values: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
