@@ -143,10 +143,14 @@ def _stamps(races: Iterable[Race]) -> str:
 
 def _refused(races: Iterable[Race]) -> str:
     """What was not timed, and why."""
-    found: dict[int, list[str]] = {}
+    found: dict[tuple[int, str], list[str]] = {}
     for race in races:
-        found.setdefault(race.threads, []).append(f"{race.task.name} ({race.refused})")
-    lines = [f"Not timed at {threads} threads: {'; '.join(n)}.\n" for threads, n in found.items()]
+        reason = race.refused.replace(race.stamp.get("load", "?"), "too high")
+        found.setdefault((race.threads, reason), []).append(race.task.name)
+    lines = [
+        f"Not timed at {threads} threads ({reason}): {', '.join(names)}.\n"
+        for (threads, reason), names in found.items()
+    ]
     return "\n".join(lines)
 
 

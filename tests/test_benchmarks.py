@@ -156,9 +156,10 @@ def test_races_are_kept_and_reported(tmp_path):
     (again,) = read(tmp_path, TASKS)
     assert again.standings == found.standings
     again = dataclasses.replace(again, task=found.task)
-    refused = Race(found.task, 2, {}, found.stamp, "load average 3.00, above 1.2: not timed")
+    stamp = {**found.stamp, "load": "3.00"}
+    refused = Race(found.task, 2, {}, stamp, "load average 3.00, above 1.2: not timed")
     text = report.markdown([again, refused], None)
-    assert "Not timed at 2 threads: hmm (load average 3.00" in text
+    assert "Not timed at 2 threads (load average too high, above 1.2: not timed): hmm." in text
     assert "| hmm | 1 | mixtures | hmmlearn | 3x | 3x (2 to 4) | met |" in text
     assert "Missing, so not compared: dynamax" in text
     write_csv([again], tmp_path / "all.csv")
