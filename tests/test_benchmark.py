@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,3 +232,47 @@ def test_the_search_keeps_what_scores_best_on_validation_rows():
     assert best.setting["states"] > 1
     assert best.valid == pytest.approx(best.model.score(valid))
     assert best.valid >= max(found.valid for found in climbing.tried.values())
+
+
+ROOT = Path(__file__).parent.parent
+
+
+def records(name):
+    with (ROOT / "benchmarks" / name).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_table_in_the_readme_is_that_of_the_file():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = text[text.index("<!-- density: begin -->") : text.index("<!-- density: end -->")]
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in block.splitlines()[3:]]
+    found = {(r["dataset"], r["model"]): r for r in records("density.csv")}
+    assert len(rows) == 8
+    for name, tmm, hmm, spn, ltm, best, gain, quoted in rows:
+        tests = zip((tmm, hmm, spn), ("TMM", "HMM", "SPN"), strict=True)
+        expected = [f"{float(found[name, model]['test']):.2f}" for _, model in tests]
+        assert [tmm, hmm, spn] == expected
+        assert ltm == f"{float(found[name, 'LTM']['test']):.3f}"
+        zoo = found[name, report.ZOO]
+        assert best == f"{float(zoo['test']):.3f}"
+        assert gain == f"{float(zoo['gain_over_LTM']):+.3f} ± {float(zoo['gain_error']):.3f}"
+        assert quoted == f"{float(zoo['published_test']):.2f} {zoo['best_published']}"
+
+
+def test_what_the_readme_says_of_depth_is_what_the_file_says():
+    gains = {
+        (r["dataset"], r["structure"]): (float(r["gain_over_star"]), float(r["gain_error"]))
+        for r in records("depth.csv")
+        if r["wanted_parameters"] == "8000"
+    }
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, structure, pattern in [
+        ("dna", "hidden Chow-Liu tree", "{:+.1f}"),
+        ("plants", "hidden Chow-Liu tree", "{:+.2f}"),
+        ("plants", "chain", "({:+.2f})"),
+        ("plants", "two levels", "({:+.2f})"),
+        ("plants", "balanced tree", "({:+.2f})"),
+        ("nltcs", "chain", "{:+.3f} ± {:.3f}"),
+        ("nltcs", "hidden Chow-Liu tree", "{:+.3f} ± {:.3f}"),
+    ]:
+        assert pattern.format(*gains[name, structure]) in text
