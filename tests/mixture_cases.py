@@ -71,7 +71,7 @@ LEAVES: dict[str, Callable[[Shape, torch.Generator, torch.dtype], Components]] =
 }
 
 
-def _of_family(name: str, kind: str) -> Callable[[torch.Generator, torch.dtype], Mixture]:
+def of_family(name: str, kind: str) -> Callable[[torch.Generator, torch.dtype], Mixture]:
     def make(g: torch.Generator, t: torch.dtype) -> Mixture:
         components = families.FAMILIES[name](g, t)
         return Mixture(MODELS[kind](components.shape, g, t), components)
@@ -92,7 +92,7 @@ def _registry() -> dict[str, Callable[[torch.Generator, torch.dtype], Mixture]]:
     for place, name in enumerate(families.FAMILIES):
         for step in (0, 3):
             kind = KINDS[(place + step) % len(KINDS)]
-            found[f"{kind} of {name}"] = _of_family(name, kind)
+            found[f"{kind} of {name}"] = of_family(name, kind)
     for place, name in enumerate(zoo.ZOO):
         leaf = list(LEAVES)[place % len(LEAVES)]
         found[f"{name} of {leaf}"] = _of_model(name, leaf)

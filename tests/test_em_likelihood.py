@@ -7,12 +7,23 @@ import itertools
 
 import pytest
 import torch
-from mixture_cases import MIXTURES, SOME, build, every_mixture, generator, some_mixtures
+from mixture_cases import (
+    KINDS,
+    MIXTURES,
+    SOME,
+    build,
+    every_mixture,
+    generator,
+    of_family,
+    some_mixtures,
+)
 
 from mixtures import HMM, TMM, Mixture
 from mixtures.components import Data, Gaussian
 from mixtures.datasets import pad
 from mixtures.learn import em
+
+import families
 
 ROWS = 25
 STEPS = 15
@@ -110,6 +121,28 @@ def test_ragged_rows_never_fall():
     ).double()
     x = torch.randn(30, generator=generator(2), dtype=torch.float64)
     assert_never_falls(objectives(em(model, pad(x, [9, 1, 5, 7, 8]))))
+
+
+def ragged(x):
+    """Which entries are there: rows of random lengths, and of what is left 10 % missing."""
+    n, d = x.shape[:2]
+    lengths = torch.randint(1, d + 1, (n, 1), generator=generator(6))
+    there = torch.arange(d) < lengths
+    return there & (torch.rand((n, d), generator=generator(7)) >= 0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_ragged_rows_never_fall_under_any_model_of_any_family(kind, family):
+    model = of_family(family, kind)(generator(8), torch.float64)
+    x = model.sample(ROWS, generator=generator(9))
+    data = model.encode(x, ragged(x))
+    for table in model.coefficients.tables:  # learning starts elsewhere
+        table.set(table.values.sqrt() / table.values.sqrt().sum(-1, keepdim=True))
+    frozen = list(model.coefficients.tables)[:1]
+    assert_never_falls(objectives(em(model, data, pseudo_count=0.1), 6))
+    assert_never_falls(objectives(em(model, data, frozen=frozen), 4))
 
 
 def test_mixtures_of_mixtures_never_fall_and_reach_their_parts():
