@@ -19,36 +19,41 @@ class Configured:
     values may be numbers, strings, lists, tuples, dictionaries with strings as keys, and arrays.
     """
 
-    known: ClassVar[dict[str, type[Configured]]] = {}
+    known: ClassVar[dict[str, dict[str, type[Configured]]]] = {}  # name -> module -> class
     tables: nn.ModuleList
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        known = cls.known.get(cls.__name__)
-        if known is not None and known.__module__ != cls.__module__ and _ours(known):
-            raise TypeError(f"a model named {cls.__name__} exists already in {known.__module__}")
-        cls.known[cls.__name__] = cls
+        alike = cls.known.setdefault(cls.__name__, {})
+        for module in alike:
+            if module != cls.__module__ and _ours(module):
+                raise TypeError(f"a model named {cls.__name__} exists already in {module}")
+        alike[cls.__module__] = cls
 
     def config(self) -> dict[str, Any]:
         """Everything but the tables; `from_config` builds the model again from both.
 
         Raises ValueError for a class that does not say what it is.
         """
-        return {"class": type(self).__name__, **self._config()}
+        name, module = type(self).__name__, type(self).__module__
+        where = {} if _ours(module) else {"module": module}
+        return {"class": name, **where, **self._config()}
 
     @classmethod
     def from_config(cls: type[Self], config: dict[str, Any], tables: Sequence[Table]) -> Self:
         """The model a `config()` describes, with these very tables.
 
-        Raises ValueError where the class is not known, or where the tables are not its tables.
+        A class from outside the library is looked for in the module it was in, then by its name
+        alone. Raises ValueError where the class is not known, or where the tables are not its own.
         """
         name = config["class"]
-        found = cls.known.get(name)
+        alike = list(cls.known.get(name, {}).values())
+        found = cls.known.get(name, {}).get(config.get("module", ""), alike[-1] if alike else None)
         if found is None or not issubclass(found, cls):
             raise ValueError(
                 f"there is no model class {name!r}: import the module that defines it first"
             )
-        rest = {key: value for key, value in config.items() if key != "class"}
+        rest = {key: value for key, value in config.items() if key not in ("class", "module")}
         model = found._from_config(rest, tables)
         expected = [tuple(table.logits.shape) for table in model.tables]  # type: ignore[union-attr, arg-type]
         got = [tuple(table.logits.shape) for table in tables]
@@ -70,5 +75,5 @@ class Configured:
         return cls(**config, dtype=some.dtype, device=some.device)  # type: ignore[call-arg]
 
 
-def _ours(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] == "mixtures"
+def _ours(module: str) -> bool:
+    return module.partition(".")[0] == "mixtures"

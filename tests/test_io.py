@@ -131,6 +131,15 @@ def test_a_file_of_an_unknown_class_says_what_to_do(tmp_path, monkeypatch):
         load(tmp_path / "own.safetensors")
 
 
+def test_of_two_classes_of_one_name_the_one_of_the_right_module_is_built(tmp_path):
+    model = TwoLevels([2, 1], 2, 2)
+    other = type("TwoLevels", (TwoLevels,), {"__module__": "elsewhere"})
+    try:
+        assert type(again(model, tmp_path)) is TwoLevels is not other
+    finally:
+        del io.CoefficientTensor.known["TwoLevels"]["elsewhere"]
+
+
 def test_only_models_are_saved(tmp_path):
     with pytest.raises(ValueError, match="expected a Mixture or a coefficient tensor"):
         save(torch.nn.Linear(2, 2), tmp_path / "model.safetensors")

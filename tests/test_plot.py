@@ -16,6 +16,7 @@ pyplot = pytest.importorskip("matplotlib.pyplot")
 
 @pytest.fixture(autouse=True)
 def closed():
+    pyplot.close("all")
     yield
     pyplot.close("all")
 

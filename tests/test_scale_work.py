@@ -39,7 +39,8 @@ class Work(TorchDispatchMode):
             depth = 1
             if name in ("mm", "bmm", "addmm", "baddbmm", "baddbmm_", "addmm_"):
                 depth = 2 * args[-2 if name in ("mm", "bmm") else 1].shape[-1]
-            self.total += out.numel() * depth
+            written = args[3] if name in ("index_copy_", "index_add_") else out
+            self.total += written.numel() * depth
             self.largest = max(self.largest, out.numel() * out.element_size())
         return made
 
