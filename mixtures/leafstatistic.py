@@ -19,6 +19,7 @@ from mixtures.leafrows import buffer_rows
 from mixtures.networkplan import Leaves
 from mixtures.sparse import Pattern
 
+PIECE = 2**10  # carriers whose values are computed together, in the cache
 NEVER = -1e30  # stands for the logarithm of zero, which must not be multiplied by zero
 
 
@@ -70,7 +71,8 @@ class LeafStatistic:
         self.impossible = bool((self.entries < NEVER / 2).any())
         carrier = numpy.repeat(leaves.carrier, (leaves.columns >= 0).sum(1) - 1)
         columns = torch.as_tensor(leaves.columns, device=self.device)[kept]
-        self.matrix = Pattern.of(carrier, columns, leaves.carriers, circuit.input_rows)
+        matrix = Pattern.of(carrier, columns, leaves.carriers, circuit.input_rows)
+        self.parts = list(matrix.parts(PIECE))
         at = torch.as_tensor(leaves.carrier, device=self.device)
         offset = torch.zeros(leaves.carriers, dtype=torch.float64, device=self.device)
         self.offset = offset.index_add_(0, at, self.best.double()).to(flat.dtype)[:, None]
@@ -78,10 +80,11 @@ class LeafStatistic:
 
     def up(self, symbols: Symbols, out: Tensor) -> None:
         """Write the logarithms of all products of leaf factors, (carriers, B)."""
-        found = self.matrix.times(symbols.chosen, self.entries)
+        for rows, part, entries in self.parts:
+            found = part.times(symbols.chosen, self.entries[entries])
+            torch.add(found, self.offset[rows], out=out[rows])
         if symbols.missing is not None:
-            found += self.by_variable.times(symbols.missing, -self.best)
-        torch.add(found, self.offset, out=out)
+            out += self.by_variable.times(symbols.missing, -self.best)
         if self.impossible:
             out.masked_fill_(out < NEVER / 2, -torch.inf)
 

@@ -13,13 +13,14 @@ from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit
 from mixtures.kept import Kept
 from mixtures.leafrows import buffer_rows, leaf_columns
 from mixtures.leafstatistic import LeafStatistic, Symbols, symbols_of
-from mixtures.networkplan import Plan, Sums, plan_of
+from mixtures.networkplan import Plan, Sums, pieces, plan_of
 from mixtures.networksteps import ProductStep, Step, SumStep
 from mixtures.semiring import Log, Sample
 from mixtures.walk import Walk
 
 ELEMENTS = 2**21  # numbers the values of a chunk should take
 FEWEST, MOST = 64, 512  # rows of a chunk
+PIECE = 2**10  # children of the sums that are computed together: their values stay in the cache
 
 
 class Reader(Protocol):
@@ -66,7 +67,11 @@ class NetworkPass:
 
     def contract(self, source: Reader) -> Tensor:
         """The value of the circuit for every row, (n,)."""
-        found = [self.up(source.read(*span)).root.clone() for span in self._spans(source.rows)]
+        found, buffer = [], None
+        for start, stop in self._spans(source.rows):
+            values = self.up(source.read(start, stop), buffer)
+            buffer = values.buffer
+            found.append(values.root.clone())
         return torch.cat(found) if found else source.read(0, 0).new_empty(0)
 
     def sweep(
@@ -76,8 +81,10 @@ class NetworkPass:
 
         Expected counts are added to `counts` after the last rows.
         """
+        buffer: Tensor | None = None
         for start, stop in self._spans(source.rows):
-            values = self.up(source.read(start, stop))
+            values = self.up(source.read(start, stop), buffer)
+            buffer = values.buffer
             value = values.root.clone()
             root = torch.ones_like(value) if row_weights is None else row_weights[start:stop]
             root = root.where(value > -torch.inf, 0).to(value.dtype)
@@ -113,14 +120,19 @@ class NetworkPass:
         for start in range(0, rows, self.rows_at_once):
             yield start, min(rows, start + self.rows_at_once)
 
-    def up(self, leaves: Tensor) -> NetworkValues:
-        """The values of all rows of the plan, for leaves (d, max k, B)."""
+    def up(self, leaves: Tensor, buffer: Tensor | None = None) -> NetworkValues:
+        """The values of all rows of the plan, for leaves (d, max k, B).
+
+        A buffer of the size needed is written over: memory that is new costs more than the sums.
+        """
         symbols = symbols_of(self.circuit, leaves)
         loaded = None if symbols is None else self.load(leaves=True)
         if loaded is None:
             symbols, loaded = None, self.load(leaves=False)
         assert loaded is not None
-        buffer = leaves.new_empty((loaded.plan.rows, leaves.shape[-1]))
+        size = (loaded.plan.rows, leaves.shape[-1])
+        if buffer is None or buffer.shape != size:
+            buffer = leaves.new_empty(size)
         buffer[ONE], buffer[ZERO] = 0.0, -torch.inf
         if symbols is None or loaded.leaves is None:
             buffer[loaded.given] = buffer_rows(self.circuit, leaves)
@@ -156,10 +168,12 @@ class Loaded:
         if plan.leaves is not None:
             self.leaves, given = LeafStatistic(plan.leaves, flat, circuit), plan.leaves.carriers
         self.given = slice(CONSTANTS, CONSTANTS + given)
-        self.steps: list[Step] = [
-            SumStep(step, flat) if isinstance(step, Sums) else ProductStep(step, flat.device)
-            for step in plan.steps
-        ]
+        self.steps: list[Step] = []
+        for step in plan.steps:
+            if isinstance(step, Sums):
+                self.steps += [SumStep(part, flat) for part in pieces(step, PIECE)]
+            else:
+                self.steps.append(ProductStep(step, flat.device))
 
     def collect(self, total: Tensor) -> None:
         """Add what has been counted to the flat list of weights."""

@@ -23,6 +23,20 @@ class Sums:
     places: Integers  # (N, P, C) in the flat list of weights
 
 
+def pieces(sums: Sums, children: int) -> list[Sums]:
+    """The same sums, some groups at a time, of at most about so many children."""
+    nodes, parents, terms = sums.places.shape
+    step = max(1, children // terms)
+    return [
+        Sums(
+            sums.first + start * parents,
+            sums.children[start : start + step],
+            sums.places[start : start + step],
+        )
+        for start in range(0, nodes, step)
+    ]
+
+
 @dataclass(frozen=True, eq=False)
 class Products:
     """Products of rows, one per row of a pattern; `add`: on top of what their leaf factors gave."""

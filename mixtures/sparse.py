@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy
@@ -34,6 +35,14 @@ class Pattern:
     def to(self, device: torch.device) -> Pattern:
         """The same pattern elsewhere."""
         return Pattern(self.offsets.to(device), self.columns.to(device), self.width)
+
+    def parts(self, height: int) -> Iterator[tuple[slice, Pattern, slice]]:
+        """The same matrix, so many rows at a time: (rows, pattern, entries)."""
+        for start in range(0, len(self.offsets) - 1, height):
+            offsets = self.offsets[start : start + height + 1]
+            entries = slice(int(offsets[0]), int(offsets[-1]))
+            part = Pattern(offsets - offsets[0], self.columns[entries], self.width)
+            yield slice(start, start + height), part, entries
 
     def times(self, dense: Tensor, values: Tensor | None = None) -> Tensor:
         """The matrix of these values (ones by default) times (width, B).
