@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import sys
 
 import pytest
 import torch
@@ -288,3 +289,17 @@ def test_a_history_draws_its_curves_and_says_what_happened():
     assert list(drawn) == [step.log_likelihood for step in history.steps]
     assert "4 iterations" in repr(history)
     pyplot.close("all")
+
+
+def test_restarts_do_not_inherit_the_zeros_that_em_arrived_at(monkeypatch):
+    model = Mixture(TMM(3, 2, 2, generator=generator()), Indicator(3, 2))
+    full = []
+
+    def recorded(*arguments, **options):
+        initialise(*arguments, **options)
+        full.append(all(bool((array > 0).all()) for array in model.coefficients.arrays))
+
+    monkeypatch.setattr(sys.modules[fit.__module__], "initialise", recorded)
+    fit(model, [[0, 0, 0]] * 5 + [[1, 1, 1]] * 5, restarts=3, max_iter=200, tol=0.0)
+    assert not all(bool((array > 0).all()) for array in model.coefficients.arrays)
+    assert full == [True] * 3

@@ -130,9 +130,11 @@ def _restarted(
     display: Display,
 ) -> History:
     """Every restart in turn, and the best of them."""
+    given = copy.deepcopy(run.task.model.state_dict())
     for number in range(restarts):
         if number or start == "data":
             try:
+                run.task.model.load_state_dict(given)  # zeros that EM arrived at are no structure
                 _initialise(run.task, generator)
             except KeyboardInterrupt:
                 if number == 0:
