@@ -6,15 +6,11 @@ fills the tables is that of Hübschle-Schneider and Sanders, Parallel weighted r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from mixtures.circuit import Circuit
-from mixtures.kept import Kept
-
 MOST = 256  # terms; the tables of longer rows cost more to fill than bisection costs
+BITS = 32  # of a level: probabilities are rounded to multiples of 2^-32, zero stays zero
 
 
 class Alternatives:
@@ -27,53 +23,70 @@ class Alternatives:
 
     def __init__(self, weights: Tensor) -> None:
         _, self.parents, self.terms = weights.shape
-        weights = weights.flatten(0, 1)
+        weights = weights.flatten(0, 1).double()
         self.ends: Tensor | None = None
-        below = weights.double().cumsum(1)
-        below = below / below[:, -1:]
+        self.bits = (self.terms - 1).bit_length()
         if self.terms > MOST:
+            below = weights.cumsum(1)
             number = torch.arange(len(below), device=below.device)
-            self.ends = (below + number[:, None]).reshape(-1)
+            self.ends = (below / below[:, -1:] + number[:, None]).reshape(-1)
         elif self.terms > 2:
-            shares = weights.double() / weights.double().sum(1, keepdim=True)
-            keep, other = alias_tables(shares)
-            self.keep, self.other = keep.reshape(-1), other.reshape(-1)
-        else:
-            self.first = below[:, 0].contiguous()
+            self.cells = packed_cells(weights / weights.sum(1, keepdim=True), self.bits)
+        elif self.terms == 2:
+            self.first = _thresholds(weights[:, 0] / weights.sum(1), BITS - 1).int()
 
     def draw(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """A term of every row that is named (slot P + parent), the shape of `rows` (int64)."""
+        """A term of every row that is named (slot P + parent), as an integer of their type."""
         shape, rows = rows.shape, rows.reshape(-1)
         if self.terms == 1:
             return rows.new_zeros(shape)
-        level = torch.rand(len(rows), generator=generator, dtype=torch.float64, device=rows.device)
         if self.ends is not None:
-            found = self._bisect(rows, level)
-        elif self.terms == 2:
-            found = (level >= self.first.index_select(0, rows)).long()
+            return self._bisect(rows, generator).to(rows.dtype).view(shape)
+        level = levels(len(rows), generator, rows.device)
+        if self.terms == 2:
+            found = (level >> 1) >= self.first.index_select(0, rows)
         else:
-            level.mul_(self.terms)
-            found = level.long().clamp_(max=self.terms - 1)
-            level.sub_(found)
-            place = torch.add(found, rows, alpha=self.terms)
-            kept = level < self.keep.index_select(0, place)
-            found = torch.where(kept, found, self.other.index_select(0, place))
-        return found.view(shape)
+            low = (1 << self.bits) - 1
+            term = level & low
+            cell = self.cells.index_select(0, torch.add(term, rows, alpha=low + 1))
+            change = cell & low
+            found = term.bitwise_xor_(change.mul_(level >= cell.sub_(change)))
+        return found.to(rows.dtype).view(shape)
 
-    def _bisect(self, rows: Tensor, level: Tensor) -> Tensor:
+    def _bisect(self, rows: Tensor, generator: torch.Generator | None) -> Tensor:
         """Row q of the ends owns the interval from q to q + 1."""
         assert self.ends is not None
+        level = torch.rand(len(rows), generator=generator, dtype=torch.float64, device=rows.device)
         first = rows.double()
-        level = torch.minimum(level + first, torch.nextafter(first + 1.0, first))
+        level = torch.minimum(level.add_(first), torch.nextafter(first + 1.0, first))
         return torch.searchsorted(self.ends, level, right=True) - rows * self.terms
 
 
-def _all(circuit: Circuit, stacks: Sequence[Tensor]) -> list[Alternatives]:
-    return [Alternatives(stack) for stack in stacks]
+def levels(count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
+    """Integers drawn uniformly from all of int32; two of them cost one number of 64 bits."""
+    wide = torch.empty((count + 1) // 2, dtype=torch.int64, device=device)
+    return wide.random_(-(2**63), None, generator=generator).view(torch.int32)[:count]
 
 
-alternatives = Kept(_all)
-"""alternatives(circuit, stacks): the rows of a circuit's tables, kept until the tables change."""
+def packed_cells(shares: Tensor, bits: int) -> Tensor:
+    """Alias tables of rows (m, C), C <= 2^bits, one integer for each of m 2^bits cells.
+
+    A level's low bits say the cell, and the term is the cell's own where the level is below the
+    cell's high bits; where it is not, the cell's low bits say which bits of the term to change.
+    (Without a choice between numbers that are not alike: a processor cannot foresee it.)
+    """
+    shares = torch.nn.functional.pad(shares, (0, (1 << bits) - shares.shape[1]))
+    keep, other = alias_tables(shares)
+    own = torch.arange(1 << bits, device=shares.device).expand_as(other)
+    other = torch.where(keep < 1, other, own)  # what is always kept needs no threshold
+    high = _thresholds(keep, BITS - bits).clamp_(max=(1 << (BITS - bits - 1)) - 1)
+    return ((high << bits) | (own ^ other)).int().reshape(-1)
+
+
+def _thresholds(shares: Tensor, bits: int) -> Tensor:
+    """What so many bits, as a signed integer, are below with these probabilities."""
+    half = 1 << (bits - 1)
+    return (shares * (2 * half)).round_().long().sub_(half)
 
 
 def alias_tables(shares: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy
 import torch
 from torch import Tensor
 
 from mixtures.alias import Alternatives
 from mixtures.circuit import CONSTANTS, Circuit, Integers, Layer
+from mixtures.kept import Kept
 from mixtures.passes import Flow, Values
 from mixtures.semiring import Log
+
+STEP_DRAWS = 2**16  # states a step of draws without evidence should take: they stay in the cache
+CHUNK_DRAWS = 2**24  # states that are held at most
 
 
 class Choices(Flow):
     """One state per node and row: the best joint explanation under Max, a draw under Sample.
 
-    `chosen` (nodes, B) holds state + 1, and 0 where a node is not part of the choice.
+    `chosen` (nodes, B) holds states, and -1 where a node is not part of the choice.
     """
 
-    def __init__(self, circuit: Circuit, rows: int, device: torch.device) -> None:
+    def __init__(
+        self, circuit: Circuit, rows: int, device: torch.device, dtype: torch.dtype = torch.int64
+    ) -> None:
         self.branching = any(layer.combine == "concatenate" for layer in circuit.layers)
-        make = torch.zeros if self.branching else torch.empty
-        self.chosen = make((len(circuit.row_of), rows), dtype=torch.int64, device=device)
-        self.chosen[circuit.root] = 1
+        self.chosen = torch.empty((len(circuit.row_of), rows), dtype=dtype, device=device)
         self.states: dict[tuple[int, int], Tensor] = {}
+        self.begin(circuit)
+
+    def begin(self, circuit: Circuit) -> None:
+        """Nothing is chosen but the root."""
+        if self.branching:
+            self.chosen.fill_(-1)
+        self.chosen[circuit.root] = 0
 
     def inputs(self, circuit: Circuit) -> Tensor:
         """The chosen component of each variable, (d, B)."""
-        return self.chosen[CONSTANTS : CONSTANTS + circuit.variables] - 1
+        return self.chosen[CONSTANTS : CONSTANTS + circuit.variables]
 
     def descend(
         self,
@@ -46,78 +58,125 @@ class Choices(Flow):
         term = state
         if mixing is not None:
             term = ring.pick(mixing, inside, state.clamp(min=0) if self.branching else state)
-        self.settle(values.circuit, place, step, term)
+        self.states[place, step] = self.settle(values.circuit, place, step, term)
 
     def state(self, layer: Layer, step: int) -> Tensor:
         """The chosen states of N nodes, (N, B); -1 where a node is not part of the choice."""
-        return self.chosen[layer.nodes_of(step)] - 1
+        return self.chosen[layer.nodes_of(step)]
 
-    def settle(self, circuit: Circuit, place: int, step: int, term: Tensor) -> None:
-        """Note the term (N, B) of each of N nodes, and the states of their children."""
+    def settle(self, circuit: Circuit, place: int, step: int, term: Tensor) -> Tensor:
+        """Note the states of the children of N nodes, given their terms (N, B); returns those."""
         layer = circuit.layers[place]
         if self.branching:
             term = term.where(self.state(layer, step) >= 0, -1)
-        self.states[place, step] = term
         for owners, starts, chosen in self._split(circuit, layer, step, term):
-            offset = torch.as_tensor(starts, device=term.device)[:, None] + 1
-            marks = chosen + offset
-            if self.branching:
-                marks = marks.where(chosen >= 0, 0)
-            self._mark(owners, marks)
+            self._mark(owners, starts, chosen)
+        return term
 
-    def _mark(self, owners: Integers, marks: Tensor) -> None:
+    def _mark(self, owners: Integers, starts: Integers, states: Tensor) -> None:
         """Note what was chosen; of the parents of a shared node at most one is part of a choice."""
-        index = torch.as_tensor(owners, device=marks.device)
         if self.branching:
-            self.chosen.index_add_(0, index, marks)
+            offset = torch.as_tensor(starts + 1, device=states.device)[:, None]
+            marks = (states + offset).where(states >= 0, 0).to(self.chosen.dtype)
+            self.chosen.index_add_(0, torch.as_tensor(owners, device=states.device), marks)
+            return
+        if starts.any():
+            states = states + torch.as_tensor(starts, device=states.device)[:, None]
+        place = evenly(owners)
+        if place is not None:
+            self.chosen[place] = states
         else:
-            self.chosen.index_copy_(0, index, marks)
+            index = torch.as_tensor(owners, device=states.device)
+            self.chosen.index_copy_(0, index, states.to(self.chosen.dtype))
 
     def _split(
         self, circuit: Circuit, layer: Layer, step: int, term: Tensor
-    ) -> list[tuple[Integers, Integers, Tensor]]:
+    ) -> Iterator[tuple[Integers, Integers, Tensor]]:
         """(child nodes, first state of each, chosen state) for the children of N nodes."""
         owners = layer.owners[:, step]
         starts = layer.children[:, step] - circuit.row_of[owners]
         count, nodes = owners.shape
-        if layer.combine == "product":
+        if layer.gathered:
             spread = term.expand(count, *term.shape).reshape(count * nodes, -1)
-            return [(owners.reshape(-1), starts.reshape(-1), spread)]
+            yield owners.reshape(-1), starts.reshape(-1), spread
+            return
         if layer.scalars:
             places = torch.arange(count, device=term.device)[:, None, None]
             hit = torch.where(places == term, 0, -1).reshape(count * nodes, -1)
-            return [(owners.reshape(-1), starts.reshape(-1), hit)]
-        parts = []
+            yield owners.reshape(-1), starts.reshape(-1), hit
+            return
         for place in reversed(range(count)):
-            width = layer.widths[place]
+            chosen, width = term, layer.widths[place]
             if layer.combine == "outer":
                 chosen = term % width if not self.branching else (term % width).where(term >= 0, -1)
                 term = term.div(width, rounding_mode="floor")
-            else:
+            elif layer.combine == "concatenate":
                 first = sum(layer.widths[:place])
                 inside = (term >= first) & (term < first + width)
                 chosen = (term - first).where(inside, -1)
-            parts.append((owners[place], starts[place], chosen))
-        return parts
+            yield owners[place], starts[place], chosen
+
+
+def evenly(rows: Integers) -> slice | None:
+    """The slice that takes these rows, if they are evenly spaced upwards.
+
+    >>> evenly(numpy.array([3, 5, 7])), evenly(numpy.array([3, 5, 6]))
+    (slice(3, 8, 2), None)
+    """
+    first, last = int(rows[0]), int(rows[-1])
+    spacing = int(rows[1]) - first if len(rows) > 1 else 1
+    if spacing <= 0 or not numpy.array_equal(rows, first + spacing * numpy.arange(len(rows))):
+        return None
+    return slice(first, last + 1, spacing)
+
+
+def _all(circuit: Circuit, stacks: Sequence[Tensor]) -> list[Alternatives]:
+    return [Alternatives(stack) for stack in stacks]
+
+
+alternatives = Kept(_all)
+"""alternatives(circuit, stacks): the rows of a circuit's tables, kept until the tables change."""
 
 
 def prior_draws(
     circuit: Circuit,
-    tables: Sequence[Alternatives],
+    stacks: Sequence[Tensor],
     rows: int,
     generator: torch.Generator | None,
     device: torch.device,
-) -> Choices:
-    """Draws without evidence: what is below a sum does not matter, only its weights do."""
-    choices = Choices(circuit, rows, device)
+) -> Iterator[Tensor]:
+    """The components (d, B) of draws without evidence, some rows at a time: what is below a sum
+    does not matter, only its weights do.
+    """
+    tables = alternatives(circuit, stacks)
+    largest = max((layer.nodes for layer in circuit.layers), default=1)
+    most = max(1, min(rows, STEP_DRAWS // largest, CHUNK_DRAWS // len(circuit.row_of)))
+    short = all(2 * stack.numel() < 2**31 for stack in stacks)  # numbers of their cells fit
+    dtype = torch.int32 if short else torch.int64
+    choices = Choices(circuit, most, device, dtype)
+    for start in range(0, rows, most):
+        if start + most > rows:
+            choices = Choices(circuit, rows - start, device, dtype)
+        else:
+            choices.begin(circuit)
+        _draw_chunk(choices, circuit, tables, generator)
+        yield choices.inputs(circuit).long()
+
+
+def _draw_chunk(
+    choices: Choices,
+    circuit: Circuit,
+    tables: Sequence[Alternatives],
+    generator: torch.Generator | None,
+) -> None:
+    """One draw for each row of the choices, from the root down."""
     for place in reversed(range(len(circuit.layers))):
         layer = circuit.layers[place]
         for step in reversed(range(layer.steps)):
             term = choices.state(layer, step)
             if layer.table is not None and layer.slots is not None:
-                parents = tables[layer.table].parents
-                first = torch.as_tensor(layer.slots[step] * parents, device=device)[:, None]
+                first = layer.slots[step].astype(numpy.int32) * tables[layer.table].parents
                 state = term.clamp(min=0) if choices.branching else term
-                term = tables[layer.table].draw(first + state, generator)
+                row = state + torch.as_tensor(first, device=term.device)[:, None]
+                term = tables[layer.table].draw(row, generator)
             choices.settle(circuit, place, step, term)
-    return choices

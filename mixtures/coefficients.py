@@ -250,10 +250,20 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
     @final
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """n indices (n, d), drawn with probabilities W."""
+        found = torch.empty((n, self.variables), dtype=torch.int64, device=self.device)
+        start = 0
+        for part in self.draws(n, generator):
+            found[start : start + part.shape[1]] = part.T
+            start += part.shape[1]
+        return found
+
+    @final
+    @torch.no_grad()
+    def draws(self, n: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """The same as (d, B), the layout of the evaluator, some rows at a time."""
         if n < 0:
             raise ValueError(f"expected a number of samples, got {n}")
-        with torch.no_grad():
-            return engine.draw(self.circuit, self.arrays, n, generator, self.device)
+        yield from engine.draw(self.circuit, self.arrays, n, generator, self.device)
 
     # -- mixing ----------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mixtures.alias import alternatives
 from mixtures.chainpass import Again, Chain
 from mixtures.chosen import Choices, prior_draws
 from mixtures.circuit import Circuit
@@ -284,17 +283,14 @@ def draw(
     rows: int,
     generator: torch.Generator | None,
     device: torch.device,
-) -> Tensor:
-    """The components (rows, d) of draws without evidence."""
+) -> Iterator[Tensor]:
+    """The components (d, B) of draws without evidence, some rows at a time."""
+    if not rows:
+        return iter([torch.empty((circuit.variables, 0), dtype=torch.int64, device=device)])
     network = networks(circuit, stacks)
     if network is not None:
         return network.draw(rows, Sample(generator))
-    tables = alternatives(circuit, stacks)
-    found = torch.empty((rows, circuit.variables), dtype=torch.int64, device=device)
-    for start, stop in chunks(circuit, rows):
-        choices = prior_draws(circuit, tables, stop - start, generator, device)
-        found[start:stop] = choices.inputs(circuit).T
-    return found
+    return prior_draws(circuit, stacks, rows, generator, device)
 
 
 def _chosen(values: Values, start: int, stop: int, keep_states: bool) -> Chunk:

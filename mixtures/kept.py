@@ -1,4 +1,4 @@
-"""What was worked out from the tables of a circuit, kept for as long as they do not change."""
+"""What was worked out from tables, kept for as long as they do not change."""
 
 from __future__ import annotations
 
@@ -8,28 +8,26 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
-from mixtures.circuit import Circuit
 from mixtures.tables import version
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
-    """make(circuit, stacks), made again only when a stack is another tensor or was written to."""
+class Kept(Generic[K, T]):
+    """make(owner, stacks), made again only when a stack is another tensor or was written to."""
 
-    def __init__(self, make: Callable[[Circuit, Sequence[Tensor]], T]) -> None:
+    def __init__(self, make: Callable[[K, Sequence[Tensor]], T]) -> None:
         self.make = make
-        self._known: WeakKeyDictionary[Circuit, tuple[list[tuple[Tensor, int]], T]] = (
-            WeakKeyDictionary()
-        )
+        self._known: WeakKeyDictionary[K, tuple[list[tuple[Tensor, int]], T]] = WeakKeyDictionary()
 
-    def __call__(self, circuit: Circuit, stacks: Sequence[Tensor]) -> T:
+    def __call__(self, owner: K, stacks: Sequence[Tensor]) -> T:
         now = [(stack, version(stack)) for stack in stacks]
-        known = self._known.get(circuit)
+        known = self._known.get(owner)
         if known is not None and _same(known[0], now):
             return known[1]
-        made = self.make(circuit, stacks)
-        self._known[circuit] = (now, made)
+        made = self.make(owner, stacks)
+        self._known[owner] = (now, made)
         return made
 
 

@@ -215,8 +215,11 @@ class Mixture(Described, nn.Module, Summaries):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """n exact draws (n, d, *event)."""
-        chosen = self.coefficients.sample(n, generator=generator)
-        return self.components.sample(chosen, generator)
+        parts = [
+            self.components.sample_chosen(chosen, generator)
+            for chosen in self.coefficients.draws(n, generator)
+        ]
+        return torch.cat(parts, 1).movedim(1, 0)
 
     # -- smaller mixtures ------------------------------------------------------------------------
 

@@ -94,13 +94,12 @@ class NetworkPass:
         if counts is not None:
             self._collect(counts)
 
-    def draw(self, rows: int, ring: Sample) -> Tensor:
-        """The components (rows, d) of draws without evidence."""
+    def draw(self, rows: int, ring: Sample) -> Iterator[Tensor]:
+        """The components (d, B) of draws without evidence, some rows at a time."""
         loaded = self.load(leaves=True) or self.load(leaves=False)
         assert loaded is not None
-        found = [self._walk(loaded).down(stop - start, ring) for start, stop in self._spans(rows)]
-        like = found or [torch.empty((self.circuit.variables, 0), dtype=torch.int64)]
-        return torch.cat(like, 1).T.contiguous().to(self.flat.device)
+        for start, stop in self._spans(rows):
+            yield self._walk(loaded).down(stop - start, ring)
 
     def choose(self, source: Reader, ring: Sample) -> Iterator[tuple[int, int, Tensor, Tensor]]:
         """Of rows start..stop-1 (start, stop, values (B,), components (d, B)) drawn given them."""

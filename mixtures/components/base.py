@@ -190,7 +190,15 @@ class Components(Moments):
     @torch.no_grad()
     def sample(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One draw (n, d, *event) from the component that each index, (n, d) long, names."""
-        return self._sample(self._checked(indices), generator).movedim(0, 1)
+        return self.sample_chosen(self._checked(indices), generator).movedim(0, 1)
+
+    @final
+    @torch.no_grad()
+    def sample_chosen(self, chosen: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The same as (d, n, *event), for components (d, n) that the evaluator chose: they are not
+        checked again.
+        """
+        return self._sample(chosen, generator)
 
     @final
     @torch.no_grad()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from mixtures.alias import Alternatives
 from mixtures.components.dirichlet import (
     draw_columns,
     log_dirichlet,
@@ -18,6 +19,7 @@ from mixtures.components.encoding import Data
 from mixtures.components.family import Family, whole
 from mixtures.components.hooks import Statistics
 from mixtures.components.parameters import as_parameters, check_ndim, check_prior, layout
+from mixtures.kept import Kept
 from mixtures.tables import Table, check_rows, random_rows
 
 Self = TypeVar("Self", bound="Categorical")
@@ -106,7 +108,11 @@ class Categorical(Family):
         return logs.gather(-1, x.expand(-1, self.largest, -1))
 
     def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
-        return draw_columns(self._pick(self.table.values, indices), generator)
+        values = self.table.values
+        if indices.numel() < values.shape[:2].numel():  # fewer draws than rows to prepare
+            return draw_columns(self._pick(values, indices), generator)
+        first = torch.arange(len(values), device=indices.device)[:, None] * values.shape[1]
+        return _alternatives(self, [values]).draw(indices + first, generator)
 
     def _inside(self, x: Tensor) -> Tensor:
         counts = torch.tensor(self.categories, device=x.device).unsqueeze(-1)
@@ -259,6 +265,13 @@ class Bernoulli(Categorical):
 
     def _settings(self, variables: Sequence[int]) -> dict[str, Any]:
         return {"pseudo_count": self.pseudo_count}
+
+
+def _symbols(_: Categorical, tables: Sequence[Tensor]) -> Alternatives:
+    return Alternatives(tables[0])
+
+
+_alternatives = Kept(_symbols)  # of a family: its symbols, ready to be drawn
 
 
 def check_probabilities(probabilities: Tensor) -> None:
