@@ -1,7 +1,7 @@
 """Drawing from many discrete distributions at once, in constant time a draw.
 
-Source: Walker, An efficient method for generating discrete random variables, 1977; the sweep that
-fills the tables is that of Hübschle-Schneider and Sanders, Parallel weighted random sampling, 2022.
+Source: Walker, An efficient method for generating discrete random variables, 1977; tables filled by
+prefix sums, after Hübschle-Schneider and Sanders, Parallel weighted random sampling, 2022.
 """
 
 from __future__ import annotations
@@ -78,7 +78,6 @@ def packed_cells(shares: Tensor, bits: int) -> Tensor:
     shares = torch.nn.functional.pad(shares, (0, (1 << bits) - shares.shape[1]))
     keep, other = alias_tables(shares)
     own = torch.arange(1 << bits, device=shares.device).expand_as(other)
-    other = torch.where(keep < 1, other, own)  # what is always kept needs no threshold
     high = _thresholds(keep, BITS - bits).clamp_(max=(1 << (BITS - bits - 1)) - 1)
     return ((high << bits) | (own ^ other)).int().reshape(-1)
 
@@ -93,30 +92,27 @@ def alias_tables(shares: Tensor) -> tuple[Tensor, Tensor]:
     """keep (m, C) and other (m, C): term c drawn uniformly stands with probability keep[c], and for
     other[c] else.
 
-    shares: (m, C) float64, rows summing to one. All rows are filled together, a term of each at a
-    time: light terms (below the mean) take from a heavy one until this is light itself.
+    shares: (m, C) float64, rows summing to one. Light terms (below the mean) take what they lack
+    from the heavy ones in turn; a heavy one that has become light takes from the next. Who gives to
+    whom is where sums of what is lacking lie among sums of what is left over.
     """
-    rows, terms = shares.shape
-    scaled, order = (shares * terms).sort(1)
-    light_terms = (scaled < 1).sum(1, keepdim=True)
-    keep, other = torch.ones_like(scaled), torch.arange(terms, device=shares.device).repeat(rows, 1)
-    light = torch.zeros_like(light_terms)  # the next light term
-    heavy = light_terms.clamp(max=terms - 1)  # the heavy term that gives
-    left = scaled.gather(1, heavy)  # what it has left
-    for _ in range(terms):
-        next_heavy = heavy + 1
-        shift = (left < 1) & (next_heavy < terms) & (light_terms < terms)
-        take = ~shift & (light < light_terms)
-        giver = torch.where(shift, heavy, torch.where(take, light, 0))
-        mass = torch.where(shift, left, scaled.gather(1, giver))
-        active = shift | take
-        target = torch.where(shift, next_heavy.clamp(max=terms - 1), heavy)
-        keep.scatter_(1, giver, torch.where(active, mass, keep.gather(1, giver)))
-        other.scatter_(1, giver, torch.where(active, target, other.gather(1, giver)))
-        lent = torch.where(active, 1 - mass, 0)
-        left = torch.where(shift, scaled.gather(1, target), left) - lent
-        heavy = torch.where(shift, target, heavy)
-        light = light + take
+    scaled = shares * shares.shape[1]
+    is_heavy, order = torch.sort(scaled >= 1, dim=1, stable=True)
+    scaled = scaled.gather(1, order)
+    lacking = 1 - scaled
+    sums = lacking.cumsum(1)
+    lack = sums.where(~is_heavy, torch.inf)
+    light = (~is_heavy).sum(1, keepdim=True)
+    total = torch.where(light > 0, sums.gather(1, (light - 1).clamp(min=0)), 0)
+    spare = (total - sums).where(is_heavy, -torch.inf)
+    giver = torch.searchsorted(spare, sums - lacking)  # the first whose spare mass reaches so far
+    taker = torch.searchsorted(lack, spare.where(is_heavy, 0), right=True)
+    last = shares.shape[1] - 1
+    left = 1 + spare - lack.gather(1, taker.clamp(max=last))  # of a heavy term that becomes light
+    keep = torch.where(is_heavy, left.where(taker < light, 1.0), scaled).clamp(0, 1)
+    own = torch.arange(last + 1, device=shares.device).expand_as(order)
+    other = torch.where(is_heavy, own + 1, giver).clamp(max=last)
+    other = other.where(light <= last, own)  # without a heavy term all are alike
     found_keep, found_other = torch.empty_like(keep), torch.empty_like(other)
     found_keep.scatter_(1, order, keep)
     found_other.scatter_(1, order, order.gather(1, other))

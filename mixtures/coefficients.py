@@ -250,12 +250,7 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
     @final
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """n indices (n, d), drawn with probabilities W."""
-        found = torch.empty((n, self.variables), dtype=torch.int64, device=self.device)
-        start = 0
-        for part in self.draws(n, generator):
-            found[start : start + part.shape[1]] = part.T
-            start += part.shape[1]
-        return found
+        return engine.joined(self.draws(n, generator), n).T.contiguous()
 
     @final
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -291,6 +292,19 @@ def draw(
     if network is not None:
         return network.draw(rows, Sample(generator))
     return prior_draws(circuit, stacks, rows, generator, device)
+
+
+def joined(parts: Iterator[Tensor], rows: int) -> Tensor:
+    """Parts (d, B, ..) one after the other, (d, rows, ..)."""
+    first = next(parts)
+    if first.shape[1] == rows:
+        return first
+    found = first.new_empty((len(first), rows, *first.shape[2:]))
+    start = 0
+    for part in itertools.chain([first], parts):
+        found[:, start : start + part.shape[1]] = part
+        start += part.shape[1]
+    return found
 
 
 def _chosen(values: Values, start: int, stop: int, keep_states: bool) -> Chunk:

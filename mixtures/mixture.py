@@ -215,11 +215,8 @@ class Mixture(Described, nn.Module, Summaries):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """n exact draws (n, d, *event)."""
-        parts = [
-            self.components.sample_chosen(chosen, generator)
-            for chosen in self.coefficients.draws(n, generator)
-        ]
-        return torch.cat(parts, 1).movedim(1, 0)
+        drawn = self.components.sample_parts(self.coefficients.draws(n, generator), generator)
+        return engine.joined(drawn, n).movedim(1, 0)
 
     # -- smaller mixtures ------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "cli __main__",
     )
 )
-ONLY = {"components": {"components", "errors", "tables"}}  # layers that see less than what is below
+ONLY = {"components": {"components", "errors", "tables", "alias", "kept"}}  # they see no more
 
 
 class Import(NamedTuple):

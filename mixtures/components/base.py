@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar, final
 
 import torch
@@ -190,15 +190,16 @@ class Components(Moments):
     @torch.no_grad()
     def sample(self, indices: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One draw (n, d, *event) from the component that each index, (n, d) long, names."""
-        return self.sample_chosen(self._checked(indices), generator).movedim(0, 1)
+        return self._sample(self._checked(indices), generator).movedim(0, 1)
 
     @final
     @torch.no_grad()
-    def sample_chosen(self, chosen: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The same as (d, n, *event), for components (d, n) that the evaluator chose: they are not
-        checked again.
-        """
-        return self._sample(chosen, generator)
+    def sample_parts(
+        self, parts: Iterable[Tensor], generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
+        """Draws (d, B, *event) for parts (d, B) of what the evaluator chose, unchecked."""
+        for indices in parts:
+            yield self._sample(indices, generator)
 
     @final
     @torch.no_grad()
