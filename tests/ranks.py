@@ -141,7 +141,7 @@ def fitted(rank, size, group):
             method=method,
             restarts=2,
             patience=3,
-            max_iter=40,
+            max_iter=1000,
             generator=generator(rank),
             group=group,
         )
