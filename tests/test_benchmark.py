@@ -14,7 +14,7 @@ from mixture_cases import generator
 
 from mixtures import LTM, TMM, Mixture, Tree
 from mixtures.components import Indicator
-from mixtures.learn.benchmark import cli, forest, models, report, run, search
+from mixtures.learn.benchmark import blocks, cli, forest, models, report, run, search
 from mixtures.learn.benchmark.data import load, published
 from mixtures.learn.benchmark.depth import states_for, structures, two_levels
 from mixtures.learn.benchmark.results import Line, Results, Rows, paired
@@ -193,7 +193,7 @@ def test_models_side_by_side_are_their_mixture():
     tree = Tree.balanced(4)
     parts = [LTM(tree, 2, r, generator=generator(r)).double() for r in (2, 3, 2)]
     expected = sum(part.dense() for part in parts) / 3
-    torch.testing.assert_close(models.side_by_side(parts).dense(), expected)
+    torch.testing.assert_close(blocks.side_by_side(parts).dense(), expected)
 
 
 def test_a_forest_reports_the_likelihoods_of_its_one_mixture(tmp_path):

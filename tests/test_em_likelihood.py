@@ -184,7 +184,7 @@ def test_parts_with_the_same_components_learn_them_together():
 
 
 def test_a_wrong_e_step_is_noticed(monkeypatch):
-    """Statistics that take the zero in a hole for an observation leave the maximum, and it falls."""
+    """Statistics that take the zero in a hole for an observation make it fall from the maximum."""
     x = torch.tensor([[9.0, 21.0], [11.0, 0.0], [0.0, 19.0], [10.0, 20.0]], dtype=torch.float64)
     model = Mixture(TMM(2, 1, 1), Gaussian(2, 1)).double()
     data = model.encode(x, x > 0)

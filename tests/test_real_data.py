@@ -35,7 +35,7 @@ def best(model: Mixture, x, restarts: int, **options) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("classes", "maximum"), [(2, -317.2568), (3, -293.7050)])
+@pytest.mark.parametrize(("classes", "maximum"), [(2, -317.2568), (3, -293.7050), (4, -289.2858)])
 def test_latent_class_models_of_carcinoma_reach_their_maxima(classes, maximum):
     x = load("carcinoma.npz")["x"].astype(np.int64)
     found = best(Mixture(TMM(7, 2, classes), Indicator(7, 2)), x, restarts=10)

@@ -12,16 +12,18 @@ from torch import Tensor, nn
 
 from mixtures.checks import checked_evidence
 from mixtures.learn.batches import Batch
-from mixtures.learn.em import check_frozen, check_pseudo_count, checked_weights
+from mixtures.learn.em import check_frozen, check_pseudo_count, checked_weights, weighty
 from mixtures.learn.history import History
-from mixtures.learn.initial import initialise
+from mixtures.learn.initial import check_start, initialise
 from mixtures.learn.methods import Method, Optimize, Task, started
 from mixtures.learn.parallel import Group, Ranks
 from mixtures.learn.progress import Display
+from mixtures.learn.rowstarts import ROW_STARTS
 from mixtures.learn.run import Limits, Run
 from mixtures.learn.stochastic import Schedule
 from mixtures.mixture import Mixture
 
+STARTS = ("data", *ROW_STARTS, "model")
 WALKS = 50  # of stochastic EM over the rows, unless told
 
 
@@ -66,10 +68,11 @@ def fit(
     best on them are restored, otherwise the last are kept. Ctrl-C ends it, too, and keeps the best
     so far (`history.interrupted`).
 
-    start: "data" begins from `initialise(model, x)`, "model" from the parameters as they are.
-    Each of the `restarts` begins anew from the data; the one with the best validation score, or
-    objective, wins. history: what an earlier fit of this model returned; this one goes on from
-    there, and its history contains that one's. progress: a bar, if standard error is a terminal.
+    start: "data", "k-means" and "spectral" begin from `initialise(model, x, start=start)`, "model"
+    from the parameters as they are. Each of the `restarts` begins anew from the data; the one with
+    the best validation score, or objective, wins. history: what an earlier fit of this model
+    returned; this one goes on from there, and its history contains that one's. progress: a bar, if
+    standard error is a terminal.
 
     group: the processes that learn together by em or stochastic_em, each from its own rows and
     validation rows, of any number (`mixtures.learn.parallel`). All of them begin where the first
@@ -87,16 +90,57 @@ def fit(
     >>> bool(history.best.log_likelihood <= 0)
     True
     """
+    limits = _limits(method, step, tol, max_iter, patience)
+    _check(restarts, start, history)
+    ranks = Ranks(group, model.coefficients.device)
+    task = _task(model, x, observed, weights, evidence, pseudo_count, frozen, validation, ranks)
+    checked = (method, restarts, limits, start, task.validation is None, batch_size)
+    ranks.same("options of fit", checked)
+    if start in ROW_STARTS and task.rows.evidence:
+        raise ValueError(f"evidence names the states already; start={start!r} would name them anew")
+    if start != "model":
+        check_start(model, start)
+
+    def begin(memory: Any) -> Method:
+        own = (batch_size, step, limits.max_iter, optimizer, generator)
+        return started(method, task, memory, *own)
+
+    begin(None)  # refuses options before anything changes
+    run = Run(task, limits, time.perf_counter(), history)
+    wanted = progress and ranks.rank == 0
+    with ranks.deferring_interrupts(), Display(limits.max_iter, wanted=wanted) as display:
+        if history is not None:
+            run.learn(begin(history.memory), display)
+            return run.history()
+        return _restarted(run, begin, restarts, start, generator, display)
+
+
+def _limits(
+    method: str, step: Schedule | None, tol: float, max_iter: int | None, patience: int | None
+) -> Limits:
+    """When learning ends, by default that of the method."""
     planned = method == "stochastic_em" and step is None
     if max_iter is None:
         max_iter = WALKS if planned else 1000
     if patience is None:
         patience = max(1, max_iter) if planned else 10
-    limits = Limits(tol=tol, max_iter=max_iter, patience=patience)
-    _check(restarts, start, history)
+    return Limits(tol=tol, max_iter=max_iter, patience=patience)
+
+
+def _task(
+    model: Mixture,
+    x: Any,
+    observed: Any,
+    weights: Any,
+    evidence: Mapping[Hashable, Tensor] | None,
+    pseudo_count: float,
+    frozen: Sequence[nn.Module],
+    validation: Any,
+    ranks: Ranks,
+) -> Task:
+    """What is learned from what, checked on every rank."""
     check_pseudo_count(pseudo_count)
     check_frozen(model, frozen)
-    ranks = Ranks(group, model.coefficients.device)
     with ranks.together():
         data = model.encode(x, observed)
         row_weights = checked_weights(weights, len(data), model, ranks)
@@ -105,20 +149,7 @@ def fit(
         if held_out is not None and len(held_out) == 0:
             raise ValueError("expected at least one validation row, got none")
     rows = Batch(data, row_weights, known)
-    task = Task(model, rows, pseudo_count, tuple(frozen), held_out, ranks)
-    ranks.same("options of fit", (method, restarts, limits, start, held_out is None, batch_size))
-
-    def begin(memory: Any) -> Method:
-        return started(method, task, memory, batch_size, step, max_iter, optimizer, generator)
-
-    begin(None)  # refuses options before anything changes
-    run = Run(task, limits, time.perf_counter(), history)
-    wanted = progress and ranks.rank == 0
-    with ranks.deferring_interrupts(), Display(max_iter, wanted=wanted) as display:
-        if history is not None:
-            run.learn(begin(history.memory), display)
-            return run.history()
-        return _restarted(run, begin, restarts, start, generator, display)
+    return Task(model, rows, pseudo_count, tuple(frozen), held_out, ranks)
 
 
 def _restarted(
@@ -132,10 +163,10 @@ def _restarted(
     """Every restart in turn, and the best of them."""
     given = copy.deepcopy(run.task.model.state_dict())
     for number in range(restarts):
-        if number or start == "data":
+        if number or start != "model":
             try:
                 run.task.model.load_state_dict(given)  # zeros that EM arrived at are no structure
-                _initialise(run.task, generator)
+                _initialise(run.task, start, generator)
             except KeyboardInterrupt:
                 if number == 0:
                     raise
@@ -147,13 +178,14 @@ def _restarted(
     return run.history()
 
 
-def _initialise(task: Task, generator: torch.Generator | None) -> None:
+def _initialise(task: Task, start: str, generator: torch.Generator | None) -> None:
     """Starting parameters from the data; what is frozen keeps its own."""
     kept = [copy.deepcopy(part.state_dict()) for part in task.frozen]
     source = task.ranks.first(len(task.rows.x) > 0)
     with task.ranks.together():
         if task.ranks.rank == source:
-            initialise(task.model, task.rows.x, generator=generator)
+            own, _, _ = weighty(task.rows.x, task.rows.weights, None)
+            initialise(task.model, own, start=start, generator=generator)
     for part, values in zip(task.frozen, kept, strict=True):
         part.load_state_dict(values)
     task.ranks.broadcast(task.model, source)
@@ -162,7 +194,8 @@ def _initialise(task: Task, generator: torch.Generator | None) -> None:
 def _check(restarts: int, start: str, history: History | None) -> None:
     if restarts < 1:
         raise ValueError(f"restarts must be at least 1, got {restarts}")
-    if start not in ("data", "model"):
-        raise ValueError(f"start must be 'data' or 'model', got {start!r}")
+    if start not in STARTS:
+        known = ", ".join(map(repr, STARTS))
+        raise ValueError(f"start must be one of {known}, got {start!r}")
     if history is not None and restarts > 1:
         raise ValueError(f"a history is gone on from once, got restarts={restarts}")

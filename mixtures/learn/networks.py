@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mixtures.components import Indicator
+from mixtures.learn.clusters import coordinates, k_means
 from mixtures.learn.em import check_pseudo_count
 from mixtures.learn.symbols import Symbols, g_statistics
 from mixtures.mixture import Mixture
@@ -130,20 +131,11 @@ class Grower:
 
     def _labels(self, part: Symbols) -> Tensor | None:
         """Which cluster each row belongs to; None where rows do not fall apart."""
-        points = _points(part)
+        points = coordinates(part.codes, part.observed)
         if len(points.unique(dim=0)) < self.clusters:
             return None
-        try:
-            from sklearn.cluster import KMeans
-        except ImportError:
-            raise ImportError(
-                "learn_spn needs scikit-learn: pip install 'homogeneous-mixtures[sklearn]'"
-            ) from None
-        seed = int(torch.randint(2**31, (), generator=self.generator))
-        cluster = KMeans(self.clusters, n_init=2, random_state=seed)
         mass = _mass(part)
-        found = cluster.fit_predict(points.numpy(), sample_weight=mass.numpy())
-        labels = torch.from_numpy(found).long()
+        labels = k_means(points, self.clusters, mass, self.generator, what="learn_spn")
         heavy = torch.zeros(self.clusters, dtype=mass.dtype).index_add_(0, labels, mass)
         return labels if int((heavy > 0).sum()) == len(labels.unique()) > 1 else None
 
@@ -152,19 +144,6 @@ def _mass(part: Symbols) -> Tensor:
     """The weights of the rows, ones by default."""
     rows = part.codes.shape[1]
     return torch.ones(rows, dtype=torch.float64) if part.weights is None else part.weights
-
-
-def _points(part: Symbols) -> Tensor:
-    """Indicators of symbols as points (n, ..); where missing, their means."""
-    columns = []
-    for j, k in enumerate(part.sizes):
-        hot = torch.nn.functional.one_hot(part.codes[j], k)[:, min(1, k - 1) :].double()
-        if part.observed is not None:
-            seen = part.observed[j][:, None]
-            mean = (hot * seen).sum(0) / seen.sum().clamp(min=1)
-            hot = torch.where(seen, hot, mean)
-        columns.append(hot)
-    return torch.cat(columns, 1)
 
 
 def _build(maker: NetworkMaker, node: Grown, children: list[int], pseudo_count: float) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from mixtures.coefficients import CoefficientTensor
 from mixtures.components import Indicator
 from mixtures.hmm import HMM
+from mixtures.learn.benchmark.blocks import most_states, side_by_side, together
 from mixtures.learn.benchmark.data import Split
 from mixtures.learn.benchmark.results import Rows
 from mixtures.learn.benchmark.search import BATCH, Clock, Found, Search, Setting
@@ -24,14 +25,13 @@ from mixtures.learn.structure import centre, chow_liu, hidden_chow_liu
 from mixtures.ltm import LTM
 from mixtures.mixture import Mixture
 from mixtures.tmm import TMM
-from mixtures.tree import Node, Tree
+from mixtures.tree import Tree
 
 DTYPE = torch.float32
 SMOOTHING = 1.0  # rows' worth of pseudo-counts in the mutual information of every pair
 MASSES = (0.1, 0.3, 1.0, 3.0, 10.0)  # pseudo-counts of a whole row of a table between latents
 STATES = (2, 4, 8, 16, 32, 64, 128)
-MOST_BLOCKS, MOST_STATES = 8, 128  # of restarts put side by side
-RESTART = 0.1  # of the time is what a restart may cost
+RESTART, LONG = 0.1, 0.25  # of the time is what a restart may cost; then one is so much longer
 PEAK, MOST_POLISHING = 0.3, 30  # the first rate of learning on, and its walks
 
 
@@ -126,48 +126,40 @@ def learn_hmm(job: Job) -> Learned:
 def learn_ltm(job: Job) -> Learned:
     """A hidden Chow-Liu tree; up to `group` variables share a latent.
 
-    Where learning it anew costs little, restarts are put side by side: their mixture is a latent
-    tree model, too, with as many states as they have together, in blocks.
+    Where learning it anew costs little, restarts are put side by side, with the short runs on the
+    same tree: their mixture is a latent tree model, too, with as many states as they have together,
+    in blocks.
     """
-
     trees: dict[int, Tree] = {}  # by the number of variables that share a latent
 
     def build(setting: Setting) -> Mixture:
         group = int(setting["group"])
         if group not in trees:
-            trees[group] = cast(LTM, hidden(job, setting).coefficients).tree
+            trees[group] = _tensor(hidden(job, setting)).tree
         states = int(setting["states"])
         return symbols(LTM(trees[group], 2, states, generator=job.generator, dtype=DTYPE))
 
     axes = {"states": STATES, "group": (1, 2, 3, 4), "mass": MASSES}
     search = climbing(job, build, axes)
-    best = search.run({"states": 32, "group": 2, "mass": 1.0})
-    parts = [best.model]
-    most = min(MOST_BLOCKS, MOST_STATES // int(best.setting["states"]))
-    while len(parts) < most and best.cost < min(job.clock.left, RESTART * job.clock.seconds):
-        parts.append(search.learn(best.setting, best.walks).model)
-    counted = range(1, len(parts) + 1)
-    joined = [symbols(side_by_side([_tensor(part) for part in parts[:m]])) for m in counted]
-    scores = [model.score(job.split.valid) for model in joined]
-    blocks = max(counted, key=lambda m: scores[m - 1])
-    chosen = {**best.setting, "walks": best.walks, "blocks": blocks}
-    return Learned(joined[blocks - 1], list(range(job.split.variables)), chosen)
+    short = search.climb({"states": 32, "group": 2, "mass": 1.0})
+    cheap = short.cost < RESTART * job.clock.seconds
+    best = search.finish(short, LONG if cheap else 1.0)
+    while cheap and 1.2 * short.cost < job.clock.left:
+        search.learn(best.setting, short.walks)
+    parts = _blocks(job, search, best)
+    model = symbols(side_by_side([_tensor(part.model) for part in parts]))
+    chosen = {**best.setting, "walks": best.walks, "blocks": len(parts)}
+    return Learned(model, list(range(job.split.variables)), chosen)
 
 
-def side_by_side(parts: Sequence[LTM]) -> LTM:
-    """The mixture, in equal parts, of models on one tree, as a model on that tree.
-
-    A latent has the states of all parts, one block after the other; none is left within a tree.
-    """
-    tree = parts[0].tree
-    tables: dict[Node, Tensor] = {}
-    for node in tree.nodes:
-        each = [cast(Tensor, part.table(node)) for part in parts]
-        if node == tree.root:
-            tables[node] = torch.cat(each, 1) / len(parts)
-        else:
-            tables[node] = torch.block_diag(*each) if node in tree.children else torch.cat(each)
-    return LTM.from_tables(tree, tables)
+def _blocks(job: Job, search: Search, best: Found) -> list[Found]:
+    """Of all models learned on the tree of the best, those that do best side by side."""
+    found = [one for one in search.found if one.setting["group"] == best.setting["group"]]
+    with torch.no_grad():
+        logs = [one.model.log_prob(search.valid).double() for one in found]
+    states = [int(one.setting["states"]) for one in found]
+    most = most_states(len(_tensor(best.model).latents))
+    return [found[m] for m in together(torch.stack(logs, 1), states, most)]
 
 
 def _tensor(model: Mixture) -> LTM:

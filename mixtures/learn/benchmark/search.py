@@ -64,7 +64,8 @@ class Search:
     """Climbs a lattice of settings from `start`, one axis at a time, by scores of short runs.
 
     axes: of every option the values it may take, in order. A neighbour is tried only while short
-    runs have taken less than their part of the time, and if it is cheap enough.
+    runs have taken less than their part of the time, and if it is cheap enough. `tried` holds the
+    short run of every setting, `found` all runs.
     """
 
     train: Data
@@ -74,9 +75,14 @@ class Search:
     clock: Clock
     generator: torch.Generator
     tried: dict[tuple[float, ...], Found] = field(default_factory=dict)
+    found: list[Found] = field(default_factory=list)
 
     def run(self, start: Setting) -> Found:
         """The best model by validation rows: short runs, then the best setting at length."""
+        return self.finish(self.climb(start))
+
+    def climb(self, start: Setting) -> Found:
+        """The best of short runs."""
         best = self._try(dict(start), self.pilot)
         improved = True
         while improved:
@@ -87,15 +93,14 @@ class Search:
                         if found.valid <= best.valid:
                             break
                         best, improved = found, True
-        return self.finish(best)
+        return best
 
-    def finish(self, best: Found) -> Found:
-        """Learn the best setting anew, as long as time allows; whichever is better on the
-        validation rows.
+    def finish(self, best: Found, share: float = 1.0) -> Found:
+        """Learn the best setting anew, as long as a share of the time that is left allows;
+        whichever is better on the validation rows.
         """
-        walks = min(
-            self._walks(FULL_BATCHES, FULL_WALKS), int(0.9 * self.clock.left / best.seconds)
-        )
+        affordable = int(0.9 * share * self.clock.left / best.seconds)
+        walks = min(self._walks(FULL_BATCHES, FULL_WALKS), affordable)
         if walks <= best.walks:
             return best
         return max(best, self.learn(best.setting, walks), key=lambda found: found.valid)
@@ -144,4 +149,5 @@ class Search:
         )
         assert history.best.validation is not None
         seconds = (self.clock.spent - begun) / walks
-        return Found(model, history.best.validation, setting, walks, seconds)
+        self.found.append(Found(model, history.best.validation, setting, walks, seconds))
+        return self.found[-1]
