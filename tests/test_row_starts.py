@@ -63,9 +63,7 @@ def sequences():
         Gaussian.from_parameters(means.mT, torch.ones(2, 3, dtype=torch.float64)), 2, variables=9
     )
     stay = 0.85 * torch.eye(3, dtype=torch.float64) + 0.05
-    truth = Mixture(
-        HMM.from_tables(stay.mean(0), stay, None, variables=9), leaves
-    )
+    truth = Mixture(HMM.from_tables(stay.mean(0), stay, None, variables=9), leaves)
     x = truth.sample(40, generator=generator(2))
     lengths = torch.randint(4, 10, (40,), generator=generator(3))
     frames = torch.cat([row[:length] for row, length in zip(x, lengths, strict=True)])

@@ -155,8 +155,7 @@ def learn_ltm(job: Job) -> Learned:
 def _blocks(job: Job, search: Search, best: Found) -> list[Found]:
     """Of all models learned on the tree of the best, those that do best side by side."""
     found = [one for one in search.found if one.setting["group"] == best.setting["group"]]
-    with torch.no_grad():
-        logs = [one.model.log_prob(search.valid).double() for one in found]
+    logs = [torch.from_numpy(one.rows) for one in found]
     states = [int(one.setting["states"]) for one in found]
     most = most_states(len(_tensor(best.model).latents))
     return [found[m] for m in together(torch.stack(logs, 1), states, most)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from numpy.typing import NDArray
 
 from mixtures.components import Data
+from mixtures.learn.benchmark.results import paired
 from mixtures.learn.fit import fit
 from mixtures.mixture import Mixture
 
@@ -52,6 +54,7 @@ class Found(NamedTuple):
     setting: dict[str, float]
     walks: int
     seconds: float  # of processor time, per walk
+    rows: NDArray[Any]  # the log-likelihoods of the validation rows
 
     @property
     def cost(self) -> float:
@@ -90,10 +93,16 @@ class Search:
             for axis in self.axes:
                 for direction in (1, -1):
                     while (found := self._neighbour(best, axis, direction)) is not None:
-                        if found.valid <= best.valid:
+                        if not self._better(found, best):
                             break
                         best, improved = found, True
         return best
+
+    def _better(self, found: Found, best: Found) -> bool:
+        """Higher on the validation rows; with more states, by more than a paired standard error."""
+        gain = paired(found.rows, best.rows)
+        larger = found.setting["states"] > best.setting["states"]
+        return gain.mean > (gain.error if larger else 0.0)
 
     def finish(self, best: Found, share: float = 1.0) -> Found:
         """Learn the best setting anew, as long as a share of the time that is left allows;
@@ -148,6 +157,9 @@ class Search:
             generator=self.generator,
         )
         assert history.best.validation is not None
+        with torch.no_grad():
+            rows = model.log_prob(self.valid).double().numpy()
         seconds = (self.clock.spent - begun) / walks
-        self.found.append(Found(model, history.best.validation, setting, walks, seconds))
-        return self.found[-1]
+        found = Found(model, history.best.validation, setting, walks, seconds, rows)
+        self.found.append(found)
+        return found
