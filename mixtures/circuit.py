@@ -196,6 +196,22 @@ class Circuit:
         nodes = sum(layer.steps * layer.nodes for layer in self.layers)
         return self.is_tree and 3 * runs < nodes and all(map(self._reads_nodes, self.layers))
 
+    @cached_property
+    def direct(self) -> Mapping[tuple[int, int], Integers]:
+        """Of a tree the variables (N,) that children of layers are, by (layer, child position);
+        nothing unless all inputs are children where whole layers have inputs.
+        """
+        found, first = {}, CONSTANTS + self.variables
+        for place, layer in enumerate(self.layers):
+            for position, owners in enumerate(layer.owners):
+                if bool((owners >= first).all()):
+                    continue
+                if layer.steps > 1 or not self._reads_nodes(layer) or bool((owners >= first).any()):
+                    return {}
+                found[place, position] = owners[0] - CONSTANTS
+        read = sum(len(variables) for variables in found.values())
+        return found if self.is_tree and read == self.variables else {}
+
     def _reads_nodes(self, layer: Layer) -> bool:
         """Whether a layer reads whole nodes, none of them constant, and no parts of nodes."""
         owners, widths = layer.owners, numpy.array(layer.widths)[:, None, None]

@@ -13,7 +13,7 @@ from torch import Tensor
 from mixtures.chainpass import Again, Chain
 from mixtures.chosen import Choices, prior_draws
 from mixtures.circuit import Circuit
-from mixtures.leafrows import buffer_rows, leaf_columns
+from mixtures.leafrows import buffer_rows, leaf_flows
 from mixtures.networkpass import NetworkPass, networks
 from mixtures.passes import (
     Evidence,
@@ -184,9 +184,10 @@ def expected(
             up = stretch.up(start, stop)
             first, again = _roots(up, ring, row_weights, start, stop)
             below = stretch.below(up.values, start, stop)
-            shares = _down(up.values, first, counts, below)
+            room = stretch.room("down", up.values.buffer)
+            shares = _down(up.values, first, counts, below, room=room)
             found: list[tuple[slice | Tensor | None, Tensor]] = []
-            flows = stretch.leaf_flows(shares)
+            flows = stretch.leaf_flows(up.values, shares)
             if flows is not None:
                 found.append((slice(start, stop), flows.to(up.value.dtype)))
             if fold is not None:
@@ -196,7 +197,7 @@ def expected(
                 if below is not None:
                     below = below.index_select(1, up.rows)
                 shares = _down(up.again, again, counts, below)
-                more = leaf_columns(circuit, shares.inputs(circuit)).to(up.value.dtype)
+                more = leaf_flows(up.again, shares).to(up.value.dtype)
                 found.append((start + up.rows, more))
             yield Expected(start, stop, up.value, found)
         if fold is not None:
@@ -235,10 +236,13 @@ def _down(
     counts: Sequence[Tensor] | None,
     observed: Tensor | None,
     keep_states: bool = False,
+    room: Tensor | None = None,
 ) -> Shares:
     """One downward pass of shares; counts are added to `counts`."""
     root = root.to(values.buffer.dtype)
-    shares = Shares(values, root, counts=counts, observed=observed, keep_states=keep_states)
+    shares = Shares(
+        values, root, counts=counts, observed=observed, keep_states=keep_states, room=room
+    )
     downward(values, shares)
     return shares
 
@@ -246,7 +250,7 @@ def _down(
 def _found(values: Values, shares: Shares, like: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
     """The flows of components (d, max k, B) and of latents."""
     states = named(values.circuit, shares.states or {})
-    inputs = leaf_columns(values.circuit, shares.inputs(values.circuit)).to(like.dtype)
+    inputs = leaf_flows(values, shares).to(like.dtype)
     return inputs, {name: state.to(like.dtype) for name, state in states.items()}
 
 

@@ -70,9 +70,8 @@ class Fold:
 
     def take(self, flows: Mapping[Place, Tensor], start: int, stop: int) -> None:
         """Add up the flows (N, w, B) that rows start..stop-1 hand down to their patterns."""
-        for place, flow in flows.items():
-            width, index = self.plan.given[place]
-            part = index[:, start:stop]
+        for place, (width, index) in self.plan.given.items():
+            part, flow = index[:, start:stop], flows[place]
             if part.numel() < SORTED_ROWS:
                 self._add(width, part.reshape(-1), flow)
                 continue

@@ -19,6 +19,7 @@ Stacks = Sequence[Tensor]  # the values of a model's tables, (slots, P, C) each
 LayerWeights = list[list[Weights | None]]  # of each layer, of each step
 Evidence = Mapping[tuple[int, int], list[tuple[int, Tensor]]]  # (layer, step): (position, (C, B))
 Given = Mapping[tuple[int, int], Tensor]  # (layer, child position): values (N, w, B) from elsewhere
+Insides = Mapping[tuple[int, int], Tensor]  # (layer, step): combined children, where known
 
 
 @dataclass(eq=False)
@@ -31,6 +32,8 @@ class Values:
     buffer: Tensor  # (S, B)
     evidence: Evidence
     given: Given
+    insides: Insides
+    direct: Mapping[tuple[int, int], Integers]  # which of the given are leaves, of which variables
 
     @property
     def root(self) -> Tensor:
@@ -72,16 +75,22 @@ def upward(
     evidence: Evidence | None = None,
     observed: Tensor | None = None,
     given: Given | None = None,
+    insides: Insides | None = None,
+    direct: Mapping[tuple[int, int], Integers] | None = None,
+    room: Tensor | None = None,
 ) -> Values:
     """One upward pass; inputs (sum of k_j, B) in the ring's representation.
 
     With `observed` (nodes, B) the value of a node below which nothing is observed is the ring's
-    one. Inputs that are `given` are none of `inputs`, which come first; the root may be one.
+    one. Inputs that are `given` are none of `inputs`, which come first; the root may be one. Where
+    `insides` are known, they are not computed from what is given. room: memory for values (S, B).
     """
-    buffer = inputs.new_empty((circuit.rows, inputs.shape[1]))
+    buffer = inputs.new_empty((circuit.rows, inputs.shape[1])) if room is None else room
     buffer[ONE], buffer[ZERO] = ring.one, ring.zero
     buffer[CONSTANTS : CONSTANTS + len(inputs)] = inputs
-    values = Values(circuit, ring, weights, buffer, evidence or {}, given or {})
+    values = Values(
+        circuit, ring, weights, buffer, evidence or {}, given or {}, insides or {}, direct or {}
+    )
     root = values.given.get((len(circuit.layers), 0))
     if root is not None:
         values.root.copy_(root[0, 0])
@@ -141,7 +150,8 @@ def inside_of(values: Values, place: int, step: int, factors: Sequence[Tensor]) 
     """The combined children (N, C, B), times the evidence about these latents where there is
     any.
     """
-    inside = combine(values.circuit.layers[place], values.ring, factors)
+    known = values.insides.get((place, step))
+    inside = combine(values.circuit.layers[place], values.ring, factors) if known is None else known
     given = values.evidence.get((place, step))
     if given is None:
         return inside
@@ -211,10 +221,12 @@ class Shares(Flow):
         counts: Sequence[Tensor] | None = None,
         observed: Tensor | None = None,
         keep_states: bool = False,
+        room: Tensor | None = None,
     ) -> None:
         circuit = values.circuit
-        make = torch.empty_like if circuit.covers else torch.zeros_like
-        self.buffer = make(values.buffer)
+        self.buffer = torch.empty_like(values.buffer) if room is None else room
+        if not circuit.covers:
+            self.buffer.zero_()
         self.buffer[int(circuit.row_of[circuit.root])] = root
         self.counts = counts
         self.observed = observed

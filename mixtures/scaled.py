@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from mixtures.circuit import Circuit
-from mixtures.passes import RUN
-from mixtures.semiring import Log, reduce_product
+from mixtures.passes import RUN, Values
+from mixtures.semiring import Log, reduce_product, reduce_sum
 from mixtures.weights import Counts, Weights
 
 
@@ -41,12 +41,13 @@ class Scaled(Log):
         """Rows (B,) that must be evaluated again; NaN counts as suspect."""
         return ~(self.low >= self.safe) | self.scale.isnan()
 
-    def neutralise(self, buffer: Tensor) -> None:
+    def neutralise(self, values: Values) -> None:
         """Put ones where rows are suspect, so that no NaN meets a flow of zero."""
-        buffer.masked_fill_(self.suspect, 1.0)
-        for top in self.tops:
-            if top is not None:
-                top.masked_fill_(self.suspect, 1.0)
+        mask = self.suspect
+        known = [part for at, part in values.given.items() if (at[0], 0) not in values.insides]
+        tops = [top for top in self.tops if top is not None]
+        for part in (values.buffer, *known, *values.insides.values(), *tops):
+            part.masked_fill_(mask, 1.0)
 
     def inputs(self, leaves: Tensor, existing: Tensor | None = None) -> Tensor:
         """Log leaves (d, max k, B) as mantissas, zero where columns (d, max k) do not exist."""
@@ -57,10 +58,14 @@ class Scaled(Log):
     def evidence(self, logs: Tensor) -> Tensor:
         return self._mantissas(logs[None], 1)[0]
 
-    def _mantissas(self, logs: Tensor, axis: int) -> Tensor:
+    def _mantissas(self, logs: Tensor, axis: int, *, own: bool = False) -> Tensor:
         top = logs.amax(axis, keepdim=True).clamp_(min=torch.finfo(logs.dtype).min)
         self.scale += top.sum((0, axis), dtype=torch.float64)
-        return (logs - top).exp_()
+        return (logs.sub_(top) if own else logs - top).exp_()
+
+    def joined(self, logs: Sequence[Tensor]) -> Tensor:
+        """The product of leaves that are still logarithms, (N, k, B) each, as mantissas."""
+        return self._mantissas(reduce_sum(logs), 1, own=len(logs) > 1)
 
     def product(self, factors: Sequence[Tensor]) -> Tensor:
         return reduce_product(factors)

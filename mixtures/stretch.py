@@ -9,9 +9,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mixtures.circuit import Circuit
+from mixtures.circuit import Circuit, Integers
 from mixtures.folds import Fold
-from mixtures.leafrows import buffer_rows, leaf_columns
+from mixtures.leafrows import buffer_rows, leaf_flows, leaves_of
 from mixtures.passes import (
     LayerWeights,
     Shares,
@@ -77,6 +77,7 @@ class Stretch:
         self.prepared = whole if plan is None else Prepared(plan.above, whole.stacks)
         self.safe = safe_limit(whole.circuit, whole.stacks) if type(ring) is Log else None
         self.fold = None if plan is None else self._folded(plan)
+        self._rooms: dict[str, Tensor] = {}
 
     @property
     def circuit(self) -> Circuit:
@@ -98,19 +99,52 @@ class Stretch:
         leaves = self._leaves(start, stop)
         scaled = Scaled(self.safe, leaves)
         evidence = located(self.circuit, self.source.evidence, scaled, start, stop)
-        inputs = self._rows(scaled.inputs(leaves, self._existing))
         given = {}
         if self.fold is not None:
             given = self.fold.given(start - self.start, stop - self.start)
             scaled.scale += self.fold.scale(start - self.start, stop - self.start)
+        insides, direct = self._direct(leaves, scaled, given)
+        inputs = leaves[:0, 0] if direct else self._rows(scaled.inputs(leaves, self._existing))
         weights = self.prepared.weights
-        values = upward(self.circuit, weights, scaled, inputs, evidence, given=given)
+        values = upward(
+            self.circuit, weights, scaled, inputs, evidence,
+            given=given, insides=insides, direct=direct, room=self.room("up", leaves),
+        )  # fmt: skip
         value = values.root.double().log().add_(scaled.scale).to(leaves.dtype)
         suspect = scaled.suspect
         if not bool(suspect.any()):
             return Upward(values, value)
-        scaled.neutralise(values.buffer)
+        scaled.neutralise(values)
         return self._again(Upward(values, value), suspect.nonzero().flatten(), start, stop)
+
+    def room(self, name: str, like: Tensor) -> Tensor:
+        """Memory (S, B) for values or flows of one chunk after another: fresh memory costs more
+        than much of what is done in it.
+        """
+        shape = (self.circuit.rows, like.shape[-1])
+        known = self._rooms.get(name)
+        if known is None or known.dtype != like.dtype or known.numel() < shape[0] * shape[1]:
+            known = self._rooms[name] = like.new_empty(shape[0] * shape[1])
+        return known[: shape[0] * shape[1]].view(shape)
+
+    def _direct(
+        self, leaves: Tensor, scaled: Scaled, given: dict[tuple[int, int], Tensor]
+    ) -> tuple[dict[tuple[int, int], Tensor], dict[tuple[int, int], Integers]]:
+        """Puts leaves to what layers are `given`, if that serves; the products of leaves alone, and
+        where leaves are.
+        """
+        direct = {at: own for at, own in self.circuit.direct.items() if at not in given}
+        insides = {}
+        for place in sorted({place for place, _ in direct}):
+            layer = self.circuit.layers[place]
+            own = [at for at in direct if at[0] == place]
+            logs = [leaves_of(leaves, direct[at], layer.widths[at[1]]) for at in own]
+            if layer.combine == "product" and len(own) == len(layer.widths):
+                given.update(zip(own, logs, strict=True))
+                insides[place, 0] = scaled.joined(logs)
+            else:
+                given.update((at, scaled.joined([log])) for at, log in zip(own, logs, strict=True))
+        return insides, direct
 
     def _in_logarithms(self, start: int, stop: int) -> Upward:
         leaves = self._leaves(start, stop)
@@ -155,12 +189,17 @@ class Stretch:
             return self._none.expand(0, self.plan.shape[1], stop - start)
         return self.source.read(start, stop).index_select(0, self.plan.variables)
 
-    def leaf_flows(self, shares: Shares) -> Tensor | None:
+    def leaf_flows(self, values: Values, shares: Shares) -> Tensor | None:
         """The flows (d, max k, B) of the components of the variables that are read row by row."""
         if self.plan is None:
-            return leaf_columns(self.circuit, shares.inputs(self.circuit))
+            return leaf_flows(values, shares)
         if len(self.plan.variables) == 0:
             return None
+        if values.direct:
+            flows = leaf_flows(values, shares)
+            found = flows.new_zeros((*self.plan.shape[:2], flows.shape[2]))
+            found[:, : flows.shape[1]].index_copy_(0, self.plan.variables, flows)
+            return found
         existing = self._existing
         kept = self.plan.variables[:, None] < torch.inf if existing is None else existing
         kept = kept.expand(-1, self.plan.shape[1]).to(shares.buffer.device)

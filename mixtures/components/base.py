@@ -243,7 +243,8 @@ class Components(Moments):
         expected = (self.variables, self.largest, len(data))
         if weights.shape != expected:
             raise ValueError(f"expected weights of shape {expected}, got {tuple(weights.shape)}")
-        return self._collect(data, self._masked(weights.detach()).double())
+        weights = self._masked(weights.detach())
+        return self._collect(data, weights if self._counting else weights.double())
 
     def _summed(self, data: Data, weights: Callable[[Data], Tensor]) -> Statistics:
         """Statistics of all rows, whose weights (d, max k_j, n) are asked for block by block."""

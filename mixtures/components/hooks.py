@@ -39,6 +39,9 @@ class Hooks(nn.Module, ABC):
     _anchor: Tensor
     _absent: Tensor | None
 
+    _counting: ClassVar[bool] = False
+    """Whether statistics are made of weights of any type; those of other families are float64."""
+
     _discrete: ClassVar[bool] = False
     """Whether x is whole numbers, each entry by itself."""
 
