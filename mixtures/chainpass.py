@@ -88,12 +88,13 @@ class Chain:
             for side in self.sides
         }
         self.kernels = kernels_for(self.tables[0])
-        largest = max(table.shape[1] * table.shape[2] for table in self.tables)
-        self.columns = max(LEAST, min(COLUMNS, PRODUCT // largest))
+        entries = max(table.shape[1] * table.shape[2] for table in self.tables)
+        self.columns = max(LEAST, min(COLUMNS, PRODUCT // entries))
+        self.largest = max(side.components for side in self.sides)
         self.codes = self.entries.codes
         if self.codes is not None:
             looked = self.symbols.numel() * WORTH
-            self.codes = self.codes if looked <= self.codes.numel() * max(circuit.inputs) else None
+            self.codes = self.codes if looked <= self.codes.numel() * self.largest else None
         self.symbol_sums: Tensor | None = None
 
     @cached_property

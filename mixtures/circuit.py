@@ -141,7 +141,7 @@ class Circuit:
             return False
         used = [layer.children.reshape(-1) for layer in self.layers]
         rows = numpy.concatenate(used) if used else numpy.empty(0, dtype=numpy.int64)
-        return numpy.unique(rows).size == rows.size
+        return not rows.size or int(numpy.bincount(rows).max()) == 1
 
     @cached_property
     def covers(self) -> bool:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mixtures.kernels import Kernels, Native
 from mixtures.scratch import Rooms
+from mixtures.strides import Array
 
 Rows = slice | Tensor  # which rows of the data
 Sink = Callable[[Tensor, Tensor], None]
@@ -170,6 +171,12 @@ class Hanging(ABC):
     def block(self, start: int, stop: int, scale: Tensor | None) -> Native:
         """Mantissas (m, G, w, M) of the steps start..stop-1; log-scales are added to `scale`."""
 
+    def symbols(self) -> tuple[Array, Array] | None:
+        """Leaves (V, w) and the symbols (L, M) of all steps, where all steps share the leaves of a
+        few symbols.
+        """
+        return None
+
     @abstractmethod
     def reset(self) -> None:
         """Forget what was collected."""
@@ -205,21 +212,21 @@ class Looked(Hanging):
         count: bool,
     ) -> None:
         super().__init__(variables, arrangement, kernels, rooms, sink)
-        steps, self.width, self.symbols = table.leaves.shape
+        steps, self.width, self.symbol_count = table.leaves.shape
         self.mixing = table.mixing
         codes = arrangement.steps(codes)[:, :, None]  # (L, C, 1, B)
         if steps > 1:
             number = torch.arange(steps, device=codes.device)
-            codes = codes + arrangement.steps(number)[:, :, None, None] * self.symbols
+            codes = codes + arrangement.steps(number)[:, :, None, None] * self.symbol_count
         self.codes = arrangement.together(codes).squeeze(2).contiguous()  # (L, G, M)
         self.index = kernels.native(self.codes)
         self.values, self.components = (
-            kernels.native(part.mT.reshape(steps * self.symbols, -1))
+            kernels.native(part.mT.reshape(steps * self.symbol_count, -1))
             for part in (table.leaves, table.components)
         )
         self.tops = kernels.native(table.tops.reshape(-1))
         self._held: Native | None = None
-        shape = (steps * self.symbols, self.width)
+        shape = (steps * self.symbol_count, self.width)
         self.count = count
         self._sums = table.leaves.new_zeros(shape, dtype=torch.float64) if count else None
 
@@ -227,7 +234,13 @@ class Looked(Hanging):
     def sums(self) -> Tensor:
         """(steps or 1, w, V)"""
         assert self._sums is not None
-        return self._sums.view(-1, self.symbols, self.width).mT
+        return self._sums.view(-1, self.symbol_count, self.width).mT
+
+    def symbols(self) -> tuple[Array, Array] | None:
+        if len(self.values) > self.symbol_count or len(self.codes[0]) > 1:
+            return None
+        values = self.kernels.tensor(self.values).cpu().numpy()
+        return values, self.codes[:, 0].cpu().numpy()
 
     def reset(self) -> None:
         if self._sums is not None:

@@ -7,10 +7,11 @@ an expected count that lacks the factor of its table.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -18,6 +19,9 @@ from mixtures.kernels import Kernels, Native
 from mixtures.scratch import Rooms
 from mixtures.sides import Arrangement, Hanging, add_steps
 from mixtures.spine import Segment
+from mixtures.strides import Array, Strides
+
+FEW = 4  # rows that are walked in strides, one after the other
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +56,14 @@ class Span:
         self.segment, self.arrangement, self.sides, self.keep = segment, arrangement, sides, keep
         self.kernels, self.like = kernels, tables
         length, groups, columns = arrangement.length, arrangement.groups, arrangement.columns
-        self.runs = [(start, min(start + run, length)) for start in range(0, length, run)]
+        self.run = run
         self.rows_first = any(side.rows_first for side in sides)
         self.shape = (groups, layer.width, columns)
         self.inside = (groups, layer.inside, columns)
         self.outer = layer.combine == "outer"
         self.scale = tables.new_zeros((groups, 1, columns), dtype=torch.float64)
         self.low = tables.new_empty(0)
-        self.tops = tables.new_empty((len(self.runs), groups, 1, columns))  # see `_settle`
+        self.tops = tables.new_empty((-(-length // run), groups, 1, columns))  # see `_settle`
         self.ones = kernels.native(tables.new_ones((1, layer.width)))
         self.below: Tensor | None = None
         self.room = kernels.native(self._room(self.inside))
@@ -77,6 +81,13 @@ class Span:
         if not self.rows_first:
             return self.rooms.take(shape)
         return self.rooms.take((*shape[:-2], shape[-1], shape[-2])).mT
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """(start, stop) of the steps between two renormalisations."""
+        length = self.arrangement.length
+        stops = range(self.run, length + self.run, self.run)
+        return [(stop - self.run, min(stop, length)) for stop in stops]
 
     @cached_property
     def upward(self) -> list[Native]:
@@ -118,8 +129,7 @@ class Span:
 
     def warmed(self, steps: int) -> Tensor:
         """The values after the last step, started from equal ones about `steps` before it."""
-        run = self.runs[0][1]
-        first = max(0, self.arrangement.length - steps) // run
+        first = max(0, self.arrangement.length - steps) // self.run
         room = self._room(self.shape).fill_(1.0)
         value = self.kernels.native(room)
         after = [value] * self.arrangement.length
@@ -131,6 +141,9 @@ class Span:
 
     def marks(self, below: Tensor, every: int) -> list[Tensor]:
         """The values (1, P, B) after every so many steps, a multiple of those of a run."""
+        quick = self._strided(below, lambda strides, column: strides.marks(column, every))
+        if quick is not None:
+            return quick
         buffer = self._room(self.shape)
         value, after = self.kernels.native(below), self.kernels.native(buffer)
         top = self.kernels.native(torch.empty_like(self.tops[0]))
@@ -145,6 +158,9 @@ class Span:
 
     def marks_down(self, flow: Tensor, every: int) -> list[Tensor]:
         """The gradients before every so many steps, each up to a factor."""
+        quick = self._strided(flow, lambda strides, column: strides.marks_down(column, every))
+        if quick is not None:
+            return quick
         native, matmul = self.kernels.native, self.kernels.matmul
         flows = self._room(self.shape).copy_(flow)
         back, value = native(self._room(self.inside)), native(flows)
@@ -159,6 +175,26 @@ class Span:
             if start % every == 0:
                 found.append(flows.clone())
         return found[::-1]
+
+    def _strided(
+        self, given: Tensor, marks: Callable[[Strides, Array], list[Array] | None]
+    ) -> list[Tensor] | None:
+        """What `marks` finds for each of a few rows, in strides; None where these do not serve."""
+        table = self.like[0]
+        square = len(self.like) == 1 and table.shape[0] == table.shape[1]
+        plain = square and len(self.sides) == 1 and not self.outer
+        known = self.sides[0].symbols() if plain and self.arrangement.columns <= FEW else None
+        if known is None:
+            return None
+        leaves, codes = known
+        found = []
+        for row, column in enumerate(given[0].T.cpu().numpy()):
+            part = marks(Strides(table.cpu().numpy(), leaves, codes[:, row]), column)
+            if part is None:
+                return None
+            found.append(numpy.stack(part))
+        values = torch.from_numpy(numpy.stack(found, -1)).to(given)  # (blocks, P, B)
+        return list(values[:, None])
 
     def _walk(
         self,
@@ -229,7 +265,7 @@ class Span:
 
     def cooled(self, flow: Tensor, steps: int) -> Tensor:
         """The gradient of `below` if that after about so many steps were `flow`."""
-        last = max(1, steps // self.runs[0][1])
+        last = max(1, steps // self.run)
         tops = self.tops[:last].flip(0)
         for (start, stop), top in zip(self.runs[:last][::-1], tops, strict=True):
             flow = self._back(start, stop, flow / top, None)

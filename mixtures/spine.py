@@ -7,6 +7,8 @@ the value from below (the carried one) meets the leaves of that step and is mixe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
+from operator import itemgetter
 from weakref import WeakKeyDictionary
 
 import numpy
@@ -105,8 +107,12 @@ class _Search:
     def __init__(self, circuit: Circuit) -> None:
         self.circuit = circuit
         self.starts = numpy.array([layer.node for layer in circuit.layers])
-        self.named = {place for place, _, _ in circuit.latents.values()}
         self.first = CONSTANTS + circuit.variables
+
+    @cached_property
+    def named(self) -> set[int]:
+        """The layers that latents live in."""
+        return set(map(itemgetter(0), self.circuit.latents.values()))
 
     def layer_of(self, node: int) -> int:
         """Which layer makes a node."""
@@ -119,10 +125,10 @@ class _Search:
         place = self.layer_of(node)
         layer = self.circuit.layers[place]
         return (
-            place not in self.named
-            and layer.steps == 1
+            layer.steps == 1
             and len(layer.widths) == 1
             and bool((layer.owners < self.first).all())
+            and place not in self.named
         )
 
     def segment(self, place: int) -> Segment | None:
@@ -166,10 +172,10 @@ class _Search:
                 return None
             variables = layer.owners[0, 0, position] - CONSTANTS
             table, slots = layer.table, layer.slots[0, position]
-        sizes = {int(k) for k in numpy.unique(self.circuit.width_of[variables + CONSTANTS])}
-        if len(sizes) > 1:
+        sizes = self.circuit.width_of[variables + CONSTANTS]
+        if (sizes != sizes[0]).any():
             return None
-        return Side(variables, sizes.pop(), table, slots)
+        return Side(variables, int(sizes[0]), table, slots)
 
 
 def chosen(stack: Tensor, slots: Integers | None) -> Tensor:

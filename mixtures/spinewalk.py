@@ -46,8 +46,8 @@ class Walk:
         self.hanging: list[tuple[Side, Hanging]] = []
         self.rooms = Rooms(chain.spine.scratch, chain.tables[0])
         if wanted is not None and not self._only_sums and (self._folds or not self._streams):
-            sizes = chain.circuit.inputs
-            self.inputs = chain.tables[0].new_zeros((len(sizes), max(sizes), count))
+            shape = chain.circuit.variables, chain.largest, count
+            self.inputs = chain.tables[0].new_zeros(shape)
         self.observed = None if wanted is None else at_rows(chain.reader.observed, rows)
         self.spans: list[Span] = []
         for segment, tables in zip(chain.spine.segments, chain.tables, strict=True):

@@ -10,11 +10,13 @@ import torch
 
 import mixtures.chainpass
 import mixtures.kernels
+import mixtures.span
 from mixtures import HMM, HT, LTM, Mixture, Tree, engine, rows
 from mixtures.components import Bernoulli, Categorical, Gaussian
 from mixtures.folded import Folded
 from mixtures.span import Span
 from mixtures.spine import spine_of
+from mixtures.strides import Strides
 
 TYPES = [torch.float32, torch.float64]
 
@@ -203,19 +205,39 @@ def test_folding_time_changes_nothing(name, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("strides", [True, False])
 @pytest.mark.parametrize("dtype", TYPES)
-def test_chains_that_forget_slowly_are_exact_too(dtype, monkeypatch):
+def test_chains_that_forget_slowly_are_exact_too(dtype, strides, monkeypatch):
     """Only the ends are observed: what is in between begins with a wrong guess."""
     model = sticky(LONG, 1e-5, dtype)
     x = torch.full((2, LONG), torch.nan, dtype=dtype)
     x[:, :100], x[:, -100:] = 1, 0
     x[1, 1500] = 2
+    strode = [counted(monkeypatch, Strides, name) for name in ("marks", "marks_down")]
+    if not strides:
+        monkeypatch.setattr(mixtures.span, "FEW", 0)
     single = counted(monkeypatch, Span, "marks"), counted(monkeypatch, Span, "marks_down")
     walked, general = both(model, model.encode(x))
     found = swept(model, walked, None)
     assert all(single)
+    assert [len(calls) for calls in strode] == ([2, 2] if strides else [0, 0])
     for part, expected in zip(found, swept(model, general, None), strict=True):
         agree(part, expected, dtype)
+
+
+def test_where_blocks_do_not_fit_soon_no_more_passes_are_tried(monkeypatch):
+    """A chain that forgets takes one pass; a slow one takes two up and, warned, one down."""
+    ups, downs = counted(monkeypatch, Span, "up"), counted(monkeypatch, Folded, "_tried")
+    taken = []
+    x = torch.full((1, LONG), torch.nan)
+    x[:, :100], x[:, -100:] = 1, 0
+    for model in (forgetful(LONG, True), sticky(LONG, 1e-5)):
+        ups.clear()
+        downs.clear()
+        swept(model, both(model, model.encode(x))[0], None)
+        taken.append((len(ups), len(downs)))
+    (fast, once), slow = taken
+    assert once == 1 and slow == (fast + 1, 1)
 
 
 def counted(monkeypatch, kind, name):

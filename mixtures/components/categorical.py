@@ -68,8 +68,9 @@ class Categorical(Family):
         self.pseudo_count = float(pseudo_count)
         self.categories = _category_counts(categories, variables, shared)
         most = max(self.categories)
+        self._equal = min(self.categories) == most
         rows = random_rows(self._size(most), generator=generator, dtype=dtype, device=device)
-        if len(set(self.categories)) > 1:
+        if not self._equal:
             counts = torch.tensor(self.categories, device=rows.device)
             rows = rows * (torch.arange(most, device=rows.device) < counts[:, None, None])
             rows = rows / rows.sum(-1, keepdim=True)
@@ -117,6 +118,8 @@ class Categorical(Family):
         return _alternatives(self, [values]).draw(indices + first, generator)
 
     def _inside(self, x: Tensor) -> Tensor:
+        if self._equal:
+            return whole(x) & (x >= 0) & (x < self.categories[0])
         counts = torch.tensor(self.categories, device=x.device).unsqueeze(-1)
         return whole(x) & (x >= 0) & (x < counts)
 
