@@ -15,7 +15,7 @@ from mixture_cases import generator
 from mixtures import LTM, TMM, Mixture, Tree
 from mixtures.components import Indicator
 from mixtures.learn.benchmark import blocks, cli, forest, models, report, run, search
-from mixtures.learn.benchmark.data import load, published
+from mixtures.learn.benchmark.data import load, names, published
 from mixtures.learn.benchmark.depth import states_for, structures, two_levels
 from mixtures.learn.benchmark.results import Line, Results, Rows, paired
 from mixtures.tables import random_rows
@@ -65,6 +65,16 @@ def test_packed_sets_and_texts_are_read_as_they_were_written(tmp_path):
         assert split.name == name and split.variables == 5
         for found, expected in zip(split[1:], parts, strict=True):
             assert np.array_equal(found.numpy(), expected)
+
+
+def test_the_sets_of_a_folder_are_found(tmp_path):
+    folder = tmp_path / "more"
+    folder.mkdir()
+    tiny(tmp_path), tiny(folder, "other")
+    (folder / "text.train.data").write_text("0,1\n", encoding="utf-8")
+    np.savez(tmp_path / "sequences.npz", **np.load(tmp_path / "toy.npz"), train_lengths=[1])
+    assert names(tmp_path) == ["other", "text", "toy"]
+    assert names(tmp_path / "nowhere") == []
 
 
 def test_sets_that_are_no_sets_are_refused(tmp_path):
@@ -161,6 +171,14 @@ def test_the_command_writes_the_table_and_its_picture(tmp_path, capsys):
     assert [record["model"] for record in records] == ["TMM", "LTM", report.ZOO]
     assert all(record["best_published"] == "Better" for record in records)
     assert (out / "table.png").stat().st_size > 1000
+    text = tmp_path / "text.md"
+    text.write_text("before\n{}\nold\n{}\nafter\n".format(*report.MARKS), encoding="utf-8")
+    everything = ["--data", str(tmp_path), *options[3:], "--models", "TMM", "LTM"]
+    assert cli.main([*everything, "--readme", str(text)]) == 0  # all sets, and nothing runs again
+    with (out / "results.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 2
+    shown = text.read_text(encoding="utf-8")
+    assert "old" not in shown and "| toy |" in shown and "-2.50 Better" in shown
     assert cli.main(["nowhere", "--data", str(tmp_path), "--out", str(out)]) == 2
     assert "no nowhere.npz" in capsys.readouterr().err
 
@@ -244,19 +262,13 @@ def records(name):
 
 def test_the_table_in_the_readme_is_that_of_the_file():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = text[text.index("<!-- density: begin -->") : text.index("<!-- density: end -->")]
-    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in block.splitlines()[3:]]
-    found = {(r["dataset"], r["model"]): r for r in records("density.csv")}
-    assert len(rows) == 8
-    for name, tmm, hmm, spn, ltm, best, gain, quoted in rows:
-        tests = zip((tmm, hmm, spn), ("TMM", "HMM", "SPN"), strict=True)
-        expected = [f"{float(found[name, model]['test']):.2f}" for _, model in tests]
-        assert [tmm, hmm, spn] == expected
-        assert ltm == f"{float(found[name, 'LTM']['test']):.3f}"
-        zoo = found[name, report.ZOO]
-        assert best == f"{float(zoo['test']):.3f}"
-        assert gain == f"{float(zoo['gain_over_LTM']):+.3f} ± {float(zoo['gain_error']):.3f}"
-        assert quoted == f"{float(zoo['published_test']):.2f} {zoo['best_published']}"
+    assert report.with_block(text, records("density.csv")) == text
+    block = text[text.index(report.MARKS[0]) : text.index(report.MARKS[1])]
+    first = records("density.csv")[0]
+    assert f"| {first['dataset']} | {float(first['test']):.2f} |" in block
+    assert len(block.splitlines()) == 3 + 8
+    with pytest.raises(ValueError, match="one line <!-- density: begin -->"):
+        report.with_block("no marks", records("density.csv"))
 
 
 def test_what_the_readme_says_of_depth_is_what_the_file_says():

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from mixtures.learn.benchmark import depth, report
-from mixtures.learn.benchmark.data import load, published
+from mixtures.learn.benchmark.data import load, names, published
 from mixtures.learn.benchmark.results import Line, Results, commit
 from mixtures.learn.benchmark.run import MODELS, Plan, run, run_set
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.out.mkdir(parents=True, exist_ok=True)
     console = Console()
     try:
-        if given.datasets[0] == DEPTH:
+        if given.datasets[:1] == [DEPTH]:
             _depth(given, console)
         else:
             _table(given, console)
@@ -50,14 +50,17 @@ def _parser() -> argparse.ArgumentParser:
         description="Held-out likelihoods of the zoo on sets of binary data.",
     )
     add = parser.add_argument
-    add("datasets", nargs="+", metavar="DATASET", help="names of sets; 'depth' before them "
-        "compares structures of growing depth instead")  # fmt: skip
+    add("datasets", nargs="*", metavar="DATASET", help="names of sets, by default all of the "
+        "folder; 'depth' before them compares structures of growing depth instead")  # fmt: skip
     add("--data", type=Path, default=Path("../shared/data"), help="the folder of the sets")
     add("--out", type=Path, default=Path("benchmark-results"), help="folder for CSV and pictures")
     add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models to run")
-    add("--minutes", type=float, default=2.0, help="processor time for each model and set")
+    add("--minutes", type=float, default=2.0, help="processor time for an LTM, and for a mixture "
+        "of them, of each set; half for each of the other models")  # fmt: skip
     add("--jobs", type=int, default=os.cpu_count() or 1, help="sets at the same time, one thread "
         "each; default: as many as there are cores")  # fmt: skip
+    add("--readme", type=Path, help="a text in which the table is put between the lines "
+        f"{report.MARKS[0]} and {report.MARKS[1]}")  # fmt: skip
     add("--seed", type=int, default=0, help="seed of all random draws")
     add("--parameters", type=int, nargs="+", default=[1000, 4000, 16000],
         help="of depth: the numbers of parameters")  # fmt: skip
@@ -69,7 +72,10 @@ def _parser() -> argparse.ArgumentParser:
 def _table(given: argparse.Namespace, console: Console) -> None:
     """Run the lines that are missing, then write table.csv and table.png."""
     results = Results(given.out)
-    plan = Plan(given.data, given.datasets, given.models, given.minutes, given.seed)
+    sets = given.datasets or names(given.data)
+    if not sets:
+        raise FileNotFoundError(f"there are no sets in {given.data}")
+    plan = Plan(given.data, sets, given.models, given.minutes, given.seed)
     for name in plan.datasets:
         load(plan.data, name)  # what is not there is told before anything runs
     for line in _finished(plan, results, min(given.jobs, len(plan.datasets))):
@@ -81,6 +87,9 @@ def _table(given: argparse.Namespace, console: Console) -> None:
     records = report.table(results, published(given.data))
     report.write(records, given.out / "table.csv")
     report.draw(records, given.out / "table.png")
+    if given.readme is not None:
+        text = given.readme.read_text(encoding="utf-8")
+        given.readme.write_text(report.with_block(text, records), encoding="utf-8")
     console.print(report.grid(records))
 
 

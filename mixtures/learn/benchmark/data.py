@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 PARTS = ("train", "valid", "test")
+MEMBERS = {*PARTS, "n_vars"}  # of an .npz
 
 
 class Split(NamedTuple):
@@ -38,6 +39,27 @@ class Published(NamedTuple):
     test: float
 
 
+def names(folder: Path) -> list[str]:
+    """The sets there are in a folder and its subfolders, in alphabetical order: those `load` reads.
+
+    A file that holds more than a set does is of another kind, and left out.
+    """
+    found = set()
+    for place in _places(folder):
+        found |= {path.stem for path in place.glob("*.npz") if _members(path) == MEMBERS}
+        found |= {path.name.removesuffix(".train.data") for path in place.glob("*.train.data")}
+    return sorted(found)
+
+
+def _places(folder: Path) -> list[Path]:
+    return [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
+
+
+def _members(path: Path) -> set[str]:
+    with numpy.load(path) as held:
+        return set(held)
+
+
 def load(folder: Path, name: str) -> Split:
     """The set `name`: NAME.npz of packed rows, or texts NAME.train.data, .valid.data, .test.data.
 
@@ -46,7 +68,7 @@ def load(folder: Path, name: str) -> Split:
     between commas. FileNotFoundError where there is neither, ValueError for anything but zeros and
     ones, unequal columns, or a part without rows.
     """
-    for place in (folder, *sorted(p for p in folder.glob("*") if p.is_dir())):
+    for place in _places(folder):
         if (place / f"{name}.npz").exists():
             return _checked(name, _packed(place / f"{name}.npz"))
         if (place / f"{name}.train.data").exists():
@@ -59,7 +81,7 @@ def load(folder: Path, name: str) -> Split:
 
 def _packed(path: Path) -> list[Any]:
     with numpy.load(path) as held:
-        missing = {*PARTS, "n_vars"} - set(held)
+        missing = MEMBERS - set(held)
         if missing:
             raise ValueError(
                 f"{path} lacks {', '.join(sorted(missing))}; is it a set of this kind?"

@@ -15,6 +15,8 @@ from mixtures.learn.benchmark.run import MODELS, best_of_zoo
 from mixtures.plot import axes
 
 ZOO = "best of the zoo"
+SHORT = ("TMM", "HMM", "SPN")  # shown with two digits
+MARKS = ("<!-- density: begin -->", "<!-- density: end -->")
 HEADINGS = (
     *("dataset", "model", "test", "test_error", "valid", "num_parameters", "edges"),
     *("minutes", "cpu_minutes", "gain_over_LTM", "gain_error", "clear"),
@@ -108,6 +110,43 @@ def grid(records: Sequence[Mapping[str, Any]]) -> Grid:
             end_section=record["model"] == ZOO,
         )
     return shown
+
+
+def with_block(text: str, records: Sequence[Mapping[str, Any]]) -> str:
+    """The text with the table between its marks; ValueError where it has none."""
+    first, last = MARKS
+    if text.count(first) != 1 or text.count(last) != 1:
+        raise ValueError(f"expected one line {first} and one line {last} in the text")
+    before, rest = text.split(first)
+    return before + first + "\n" + block(records) + last + rest.split(last)[1]
+
+
+def block(records: Sequence[Mapping[str, Any]]) -> str:
+    """A set a line, in Markdown: every model, and the best of the zoo beside its competitors.
+
+    Takes the records of `table` as well as those read from the CSV.
+    """
+    head = ("set", *SHORT, "LTM", ZOO, "over the LTM", "best published")
+    lines = [head]
+    for name in dict.fromkeys(record["dataset"] for record in records):
+        own = {record["model"]: record for record in records if record["dataset"] == name}
+        zoo = own[ZOO]
+        lines.append(
+            (
+                name,
+                *(_number(own.get(model), "test", ".2f") for model in SHORT),
+                *(_number(own.get(model), "test", ".3f") for model in ("LTM", ZOO)),
+                f"{_number(zoo, 'gain_over_LTM', '+.3f')} ± {_number(zoo, 'gain_error', '.3f')}",
+                f"{_number(zoo, 'published_test', '.2f')} {zoo['best_published'] or ''}".strip(),
+            )
+        )
+    first, *rest = (f"| {' | '.join(cells)} |\n" for cells in lines)
+    return first + "|---" * len(head) + "|\n" + "".join(rest)
+
+
+def _number(record: Mapping[str, Any] | None, name: str, how: str) -> str:
+    value = None if record is None else record[name]
+    return "" if value in (None, "") else format(float(value), how)
 
 
 def draw(records: Sequence[Mapping[str, Any]], path: Path) -> None:

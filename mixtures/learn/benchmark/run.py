@@ -17,10 +17,14 @@ from mixtures.learn.benchmark.search import Clock
 
 FOREST = "mixture of LTMs"
 MODELS = (*LEARNERS, FOREST)
+SHARES = {"LTM": 1.0, FOREST: 1.0}  # of the minutes of a plan; of the other models OTHERS
+OTHERS = 0.5
 
 
 class Plan(NamedTuple):
-    """What is to be run: sets of a folder, models, minutes of processor time for each, the seed."""
+    """What is to be run: sets of a folder, models, the seed, and minutes of processor time for an
+    LTM or a mixture of them, half of that for another model.
+    """
 
     data: Path
     datasets: Sequence[str]
@@ -62,7 +66,8 @@ def run_set(plan: Plan, name: str, lines: Iterable[Line], stamp: str) -> Iterato
 
 def run_one(plan: Plan, split: Split, model: str, ltm: Line | None, stamp: str) -> Finished:
     """One model on one set."""
-    job = Job(split, Clock(60 * plan.minutes), torch.Generator().manual_seed(plan.seed))
+    seconds = 60 * plan.minutes * SHARES.get(model, OTHERS)
+    job = Job(split, Clock(seconds), torch.Generator().manual_seed(plan.seed))
     learned = _learn(model, job, ltm)
     minutes, cpu_minutes = (time.perf_counter() - job.clock.wall) / 60, job.clock.spent / 60
     rows = learned.rows(split)

@@ -21,7 +21,7 @@ Build = Callable[[Setting], Mixture]
 PILOT_BATCHES, PILOT_WALKS = 210, (3, 12)  # length of a short run: batches, within so many walks
 FULL_BATCHES, FULL_WALKS = 3500, (8, 60)
 BATCH = 500
-PILOTS = 0.5  # of the time goes at most into short runs
+PILOTS, FIRST = 0.5, 0.2  # of the time goes at most into short runs, and into the first of them
 
 
 def smoothing(setting: Setting) -> float:
@@ -80,12 +80,17 @@ class Search:
     tried: dict[tuple[float, ...], Found] = field(default_factory=dict)
     found: list[Found] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.pilot = self._walks(PILOT_BATCHES, PILOT_WALKS)  # over the rows, of a short run
+
     def run(self, start: Setting) -> Found:
         """The best model by validation rows: short runs, then the best setting at length."""
         return self.finish(self.climb(start))
 
     def climb(self, start: Setting) -> Found:
-        """The best of short runs."""
+        """The best of short runs, of which the first takes a part of the time at most."""
+        walk = self.learn(start, 1).seconds
+        self.pilot = min(self.pilot, max(1, int(FIRST * self.clock.seconds / walk)))
         best = self._try(dict(start), self.pilot)
         improved = True
         while improved:
@@ -114,11 +119,6 @@ class Search:
             return best
         return max(best, self.learn(best.setting, walks), key=lambda found: found.valid)
 
-    @property
-    def pilot(self) -> int:
-        """How many walks over the rows a short run takes."""
-        return self._walks(PILOT_BATCHES, PILOT_WALKS)
-
     def _walks(self, batches: int, limits: tuple[int, int]) -> int:
         wanted = round(batches / -(-len(self.train) // BATCH))
         return min(max(wanted, limits[0]), limits[1])
@@ -142,7 +142,7 @@ class Search:
         self.tried[tuple(setting.values())] = found
         return found
 
-    def learn(self, setting: dict[str, float], walks: int) -> Found:
+    def learn(self, setting: Setting, walks: int) -> Found:
         """A new model of that setting, learned in so many walks over the rows."""
         begun = self.clock.spent
         model = self.build(setting)
@@ -160,6 +160,6 @@ class Search:
         with torch.no_grad():
             rows = model.log_prob(self.valid).double().numpy()
         seconds = (self.clock.spent - begun) / walks
-        found = Found(model, history.best.validation, setting, walks, seconds, rows)
+        found = Found(model, history.best.validation, dict(setting), walks, seconds, rows)
         self.found.append(found)
         return found
