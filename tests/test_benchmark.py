@@ -197,6 +197,24 @@ def test_the_command_compares_depths(tmp_path):
     assert (out / "depth.png").stat().st_size > 1000
 
 
+def test_the_command_learns_chains_of_frames(tmp_path):
+    """Two frames that alternate: two states predict a step but for the first, one cannot."""
+    frames = np.array([[1, 0, 1], [0, 1, 1]] * 30)
+    lengths = [10] * 4 + [5] * 4
+    part = {"train": frames, "valid": frames, "test": frames}
+    packed = {name: np.packbits(rows.astype(np.uint8), axis=1) for name, rows in part.items()}
+    sizes = {f"{name}_lengths": lengths for name in part}
+    np.savez(tmp_path / "jsb_chorales.npz", n_vars=3, **packed, **sizes)
+    options = ["chorales", "--data", str(tmp_path), "--out", str(tmp_path), "--walks", "20"]
+    assert cli.main([*options, "--states", "1", "2"]) == 0
+    with (tmp_path / "chorales.csv").open(newline="", encoding="utf-8") as file:
+        one, two = csv.DictReader(file)
+    assert float(one["test"]) == pytest.approx(2 * math.log(2), abs=0.05)
+    assert float(two["test"]) == pytest.approx(math.log(2) * 8 / 60, abs=0.2)
+    assert float(two["test"]) == pytest.approx(float(two["valid"]))
+    assert cli.main(["chorales", "--data", str(tmp_path / "x"), "--out", str(tmp_path)]) == 2
+
+
 def test_matched_sizes_are_the_nearest_there_are(tmp_path):
     tiny(tmp_path, columns=9)
     for make in structures(load(tmp_path, "toy")).values():

@@ -13,28 +13,29 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from mixtures.learn.benchmark import depth, report
+from mixtures.learn.benchmark import chorales, depth, report
 from mixtures.learn.benchmark.data import load, names, published
 from mixtures.learn.benchmark.results import Line, Results, commit
 from mixtures.learn.benchmark.run import MODELS, Plan, run, run_set
 
-DEPTH = "depth"
+DEPTH, CHORALES = "depth", "chorales"
+WALKS = {DEPTH: 30, CHORALES: 50}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is missing and report; 0 on success, 130 when interrupted, 2 for missing files."""
     parser = _parser()
     given = parser.parse_args(arguments)
-    if given.minutes <= 0 or given.jobs < 1 or given.walks < 1 or min(given.parameters) < 1:
-        parser.error("--minutes, --jobs, --walks and --parameters must be positive")
+    given.walks = WALKS.get("".join(given.datasets[:1]), 1) if given.walks is None else given.walks
+    counts = (given.jobs, given.walks, *given.parameters, *given.states)
+    if given.minutes <= 0 or min(counts) < 1:
+        parser.error("--minutes, --jobs, --walks, --states and --parameters must be positive")
     torch.set_num_threads(1)  # tables this small gain nothing from more
     given.out.mkdir(parents=True, exist_ok=True)
     console = Console()
     try:
-        if given.datasets[:1] == [DEPTH]:
-            _depth(given, console)
-        else:
-            _table(given, console)
+        others = {DEPTH: _depth, CHORALES: _chorales}
+        others.get("".join(given.datasets[:1]), _table)(given, console)
     except KeyboardInterrupt:
         console.print(f"interrupted; finished lines are in {given.out}", soft_wrap=True)
         return 130
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("datasets", nargs="*", metavar="DATASET", help="names of sets, by default all of the "
-        "folder; 'depth' before them compares structures of growing depth instead")  # fmt: skip
+        "folder; 'depth' before them compares structures of growing depth instead, 'chorales' "
+        "alone learns HMMs of jsb_chorales.npz")  # fmt: skip
     add("--data", type=Path, default=Path("../shared/data"), help="the folder of the sets")
     add("--out", type=Path, default=Path("benchmark-results"), help="folder for CSV and pictures")
     add("--models", nargs="+", choices=MODELS, default=list(MODELS), help="which models to run")
@@ -64,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="seed of all random draws")
     add("--parameters", type=int, nargs="+", default=[1000, 4000, 16000],
         help="of depth: the numbers of parameters")  # fmt: skip
-    add("--walks", type=int, default=30, help="of depth: walks over the rows")
+    add("--states", type=int, nargs="+", default=[8, 16, 32, 64, 128],
+        help="of chorales: the numbers of states")  # fmt: skip
+    add("--walks", type=int, help="of depth (30) and chorales (50): walks over the rows")
     add("--mass", type=float, default=1.0, help="of depth: pseudo-counts of a row of a table")
     return parser
 
@@ -142,3 +146,19 @@ def _depth(given: argparse.Namespace, console: Console) -> None:
                 soft_wrap=True,
             )
     report.draw_depth(records, given.out / "depth.png")
+
+
+def _chorales(given: argparse.Namespace, console: Console) -> None:
+    """Hidden Markov models of chorales; write chorales.csv after every number of states."""
+    parts = chorales.load(given.data)
+    records: list[chorales.Record] = []
+    stamp = {"commit": commit()}
+    options = {"walks": given.walks, "seed": given.seed, "stamp": stamp}
+    for record in chorales.compare(parts, given.states, **options):
+        records.append(record)
+        report.write(records, given.out / "chorales.csv")
+        console.print(
+            f"{record['states']} states: {record['test']:.3f} nats per step of the test sequences, "
+            f"{record['valid']:.3f} of the validation ones, {record['cpu_minutes']:.1f} minutes",
+            soft_wrap=True,
+        )
