@@ -15,6 +15,7 @@ from mixtures.mixture import Mixture
 from transforms.generic import generic_rank
 from transforms.matricize import matricize
 from transforms.minors import Minor
+from transforms.profiles import numerical_tt_ranks, spectra
 from transforms.ranks import Rank, numerical_rank, rank, spectrum
 from transforms.subjects import subject, verify_minor
 
@@ -266,6 +267,29 @@ def test_numerical_ranks_and_spectra_are_those_of_the_dense_matrix():
     values = np.linalg.svd(W.matricize([0, 2]).numpy(), compute_uv=False)
     np.testing.assert_allclose(spectrum(W, [0, 2]), values, atol=1e-14)
     assert numerical_rank(W, [0, 2], 1e-12) == 4
+
+
+@pytest.mark.parametrize("make", ["low", "full", "graded", "zero"])
+def test_one_sweep_gives_the_singular_values_of_every_prefix(make):
+    rng, sizes, order = np.random.default_rng(0), (3, 4, 2, 5, 3), [2, 0, 4, 3, 1]
+    tensor = rng.normal(size=sizes)
+    if make in ("low", "graded"):
+        factors = [rng.normal(size=(3, k)) for k in sizes]
+        scales = np.array([1.0, 1e-3, 1e-9] if make == "graded" else [1.0, 1.0, 1.0])
+        tensor = np.einsum("r,ra,rb,rc,rd,re->abcde", scales, *factors)
+    if make == "zero":
+        tensor[:] = 0
+    for chosen in (None, order):
+        found, places = spectra(tensor, chosen), chosen or range(5)
+        assert len(found) == 4
+        for q, values in enumerate(found, 1):
+            expected = np.linalg.svd(unfolded(tensor, list(places)[:q]), compute_uv=False)
+            np.testing.assert_allclose(values[: len(expected)], expected, atol=1e-13)
+            assert len(values) == len(expected)
+        ranks = [numerical_rank(tensor, list(places)[:q], 1e-11) for q in range(1, 5)]
+        assert numerical_tt_ranks(tensor, 1e-11, chosen) == ranks
+    with pytest.raises(ValueError, match="permutation"):
+        spectra(tensor, [0, 1, 2, 3, 3])
 
 
 # ---------------------------------------------------------------- wrong libraries go red

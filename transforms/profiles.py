@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy
+import torch
 
 from mixtures.errors import SizeError
 from mixtures.tree import Node, Tree
@@ -15,6 +17,7 @@ from transforms.ranks import Rank, rank, spectrum
 from transforms.subjects import subject
 
 Ranker = Callable[[Any, Sequence[int]], Rank]
+EPS = torch.finfo(torch.float64).eps
 MOST = 12  # variables for which all cuts are gone through
 
 
@@ -61,11 +64,54 @@ def tt_ranks(W: Any, order: Sequence[int] | None = None, *, of: Ranker = rank) -
     non-adjacent form.
     """
     W = _prepared(W, of)
-    d = len(W.shape)
-    order = list(range(d)) if order is None else [int(j) for j in order]
-    if sorted(order) != list(range(d)):
-        raise ValueError(f"order must be a permutation of 0..{d - 1}, got {order}")
-    return [of(W, tuple(order[:q])) for q in range(1, d)]
+    order = _checked_order(len(W.shape), order)
+    return [of(W, tuple(order[:q])) for q in range(1, len(order))]
+
+
+def _checked_order(variables: int, order: Sequence[int] | None) -> list[int]:
+    order = list(range(variables)) if order is None else [int(j) for j in order]
+    if sorted(order) != list(range(variables)):
+        raise ValueError(f"order must be a permutation of 0..{variables - 1}, got {order}")
+    return order
+
+
+def numerical_tt_ranks(W: Any, tolerance: float, order: Sequence[int] | None = None) -> list[int]:
+    """`numerical_rank` of the cuts after 1, 2, .., d - 1 variables of an order, in one sweep.
+
+    How many singular values exceed tolerance times the largest: an illustration, no certificate.
+
+    >>> from mixtures import HMM
+    >>> numerical_tt_ranks(HMM(4, components=2, states=2).double(), 1e-9)
+    [2, 2, 2]
+    """
+    return [int((values > tolerance * values[0]).sum()) for values in spectra(W, order)]
+
+
+def spectra(W: Any, order: Sequence[int] | None = None) -> list[numpy.ndarray]:
+    """The singular values of the cuts after 1, 2, .., d - 1 variables of an order, in float64.
+
+    TT-SVD: a factor with orthonormal columns on the left does not change singular values, so that
+    each cut goes on with what the last one left. What is left out is at most rounding, about
+    2e-16 times the larger side of the cut times the largest value: such values become zero.
+
+    Source: Oseledets, Tensor-train decomposition, 2011. Raises SizeError where the tensor cannot be
+    written out.
+    """
+    exact = subject(W)
+    order = _checked_order(len(exact.shape), order)
+    rest, found = torch.from_numpy(exact.dense()).permute(order), []
+    sizes = rest.shape
+    for q in range(1, len(sizes)):
+        rest = rest.reshape(-1, math.prod(sizes[q:]))
+        wide = rest.shape[0] < rest.shape[1]
+        small = torch.linalg.qr(rest.mT, mode="r").R.mT if wide else rest
+        left, values, _ = torch.linalg.svd(small, full_matrices=False)
+        sides = (math.prod(sizes[:q]), rest.shape[1])
+        kept = max(1, int((values > max(sides) * EPS * values[0]).sum()))
+        found.append(numpy.zeros(min(sides)))
+        found[-1][:kept] = values[:kept].numpy()
+        rest = left[:, :kept].mT @ rest
+    return found
 
 
 def best_order(W: Any, *, of: Ranker = rank) -> tuple[int, ...]:

@@ -162,8 +162,7 @@ def spectrum(W: Any, rows: Sequence[int]) -> numpy.ndarray:
 
 
 def _singular_values(whole: numpy.ndarray, rows: tuple[int, ...]) -> numpy.ndarray:
-    values: numpy.ndarray = numpy.linalg.svd(unfolded(whole, rows), compute_uv=False)
-    return values
+    return torch.linalg.svdvals(torch.from_numpy(unfolded(whole, rows))).numpy()
 
 
 def unfolded(whole: numpy.ndarray, rows: Sequence[int]) -> numpy.ndarray:

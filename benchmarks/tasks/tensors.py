@@ -60,10 +60,6 @@ RANK_NOTE = (
     "profiled: sums of residues over shared states, a remainder for each state, and bases of up to "
     "a thousand rows at each of the 40 transitions, where probes of two halves would need one"
 )
-TT_NOTE = (
-    "every prefix has a singular value decomposition of its own, of the whole tensor; TT-SVD goes "
-    "on with what is left of the last one"
-)
 FIXED = frozenset({"crossings"})
 RANK_GOALS = (Limit(5.0), Limit(GIB, of="memory"))
 TASKS = (
@@ -96,7 +92,6 @@ TASKS = (
         train,
         (OURS, "tensorly", "torchtt"),
         (Goal(1, ("tensorly", "torchtt")),),
-        note=TT_NOTE,
         fixed=frozenset({"variables"}),
         quick={"variables": 4, "components": 3, "states": 2},
     ),

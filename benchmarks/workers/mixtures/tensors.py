@@ -8,7 +8,7 @@ from benchmarks.protocol import Arrays, Case, imports
 from mixtures import HMM
 from transforms import rank
 from transforms.cp import search
-from transforms.ranks import numerical_rank
+from transforms.profiles import numerical_tt_ranks
 from transforms.subjects import subject
 
 
@@ -23,13 +23,9 @@ def certified(arrays: Arrays) -> Case:
 
 
 def prefixes(arrays: Arrays) -> Case:
-    """`numerical_rank` of the dense tensor after every variable."""
+    """`numerical_tt_ranks` of the dense tensor."""
     tensor = arrays["tensor"]
-
-    def run() -> list[int]:
-        return [numerical_rank(tensor, range(q), 1e-9) for q in range(1, tensor.ndim)]
-
-    return Case(run, lambda found: {"ranks": found})
+    return Case(lambda: numerical_tt_ranks(tensor, 1e-9), lambda found: {"ranks": found})
 
 
 def fit(arrays: Arrays) -> Case:
