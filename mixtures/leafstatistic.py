@@ -23,7 +23,7 @@ PIECE = 2**10  # carriers whose values are computed together, in the cache
 NEVER = -1e30  # stands for the logarithm of zero, which must not be multiplied by zero
 
 
-class Symbols(NamedTuple):
+class Chosen(NamedTuple):
     """Rows that say one component of a variable, or nothing: one-hot (sum of k_j, B), missing (d,
     B) or None.
     """
@@ -32,7 +32,7 @@ class Symbols(NamedTuple):
     missing: Tensor | None
 
 
-def symbols_of(circuit: Circuit, leaves: Tensor) -> Symbols | None:
+def chosen_of(circuit: Circuit, leaves: Tensor) -> Chosen | None:
     """Leaves (d, max k, B) as symbols, if all of them are 0 or -inf and say one component or
     nothing.
     """
@@ -52,7 +52,7 @@ def symbols_of(circuit: Circuit, leaves: Tensor) -> Symbols | None:
             return None
         missing = (~single).to(leaves.dtype)
         one = one & single[:, None]
-    return Symbols(buffer_rows(circuit, one.to(leaves.dtype)), missing)
+    return Chosen(buffer_rows(circuit, one.to(leaves.dtype)), missing)
 
 
 class LeafStatistic:
@@ -78,7 +78,7 @@ class LeafStatistic:
         self.offset = offset.index_add_(0, at, self.best.double()).to(flat.dtype)[:, None]
         self.counts: Tensor | None = None  # (F, max k) float64
 
-    def up(self, symbols: Symbols, out: Tensor) -> None:
+    def up(self, symbols: Chosen, out: Tensor) -> None:
         """Write the logarithms of all products of leaf factors, (carriers, B)."""
         for rows, part, entries in self.parts:
             found = part.times(symbols.chosen, self.entries[entries])
@@ -88,7 +88,7 @@ class LeafStatistic:
         if self.impossible:
             out.masked_fill_(out < NEVER / 2, -torch.inf)
 
-    def count(self, symbols: Symbols, flow: Tensor, *, unseen: bool) -> None:
+    def count(self, symbols: Chosen, flow: Tensor, *, unseen: bool) -> None:
         """Collect how much of the flow (carriers, B) every component of every factor got.
 
         What is missing counts, too, if `unseen`: in proportion to the weights.
@@ -106,7 +106,7 @@ class LeafStatistic:
         if self.counts is not None:
             total.index_add_(0, self.places.flatten(), self.counts.flatten())
 
-    def inputs(self, symbols: Symbols, flow: Tensor, root: Tensor) -> Tensor:
+    def inputs(self, symbols: Chosen, flow: Tensor, root: Tensor) -> Tensor:
         """The flow into every component, (sum of k_j, B): all of it where a row says which."""
         found = symbols.chosen * root
         if symbols.missing is None:

@@ -12,9 +12,12 @@ from torch import Tensor
 from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit
 from mixtures.kept import Kept
 from mixtures.leafrows import buffer_rows, leaf_columns
-from mixtures.leafstatistic import LeafStatistic, Symbols, symbols_of
+from mixtures.leafstatistic import Chosen, LeafStatistic, chosen_of
+from mixtures.networkfold import NetworkFold
+from mixtures.networkpatterns import folded_of
 from mixtures.networkplan import Plan, Sums, pieces, plan_of
 from mixtures.networksteps import ProductStep, Step, SumStep
+from mixtures.patterns import Symbols
 from mixtures.semiring import Log, Sample
 from mixtures.walk import Walk
 
@@ -32,6 +35,10 @@ class Reader(Protocol):
     def read(self) -> Callable[[int, int], Tensor]: ...
     @property
     def observed(self) -> Callable[[int, int], Tensor | None]: ...
+    @property
+    def symbols(self) -> Callable[[], Symbols | None]: ...
+    @property
+    def leaves(self) -> Callable[[], Tensor] | None: ...
 
 
 class NetworkPass:
@@ -67,6 +74,9 @@ class NetworkPass:
 
     def contract(self, source: Reader) -> Tensor:
         """The value of the circuit for every row, (n,)."""
+        low = self._by_patterns(source)
+        if low is not None:
+            return low.contract(source)
         found, buffer = [], None
         for start, stop in self._spans(source.rows):
             values = self.up(source.read(start, stop), buffer)
@@ -110,6 +120,22 @@ class NetworkPass:
             drawn = walk.down(stop - start, ring, values.buffer, leaves)
             yield start, stop, values.root.clone(), drawn
 
+    def _by_patterns(self, source: Reader) -> PatternPass | None:
+        """What evaluates the lower nodes once per pattern of symbols, where that is less work."""
+        symbols = source.symbols()
+        plan = plan_of(self.circuit, self.sizes, leaves=True)
+        if symbols is None or source.leaves is None or plan is None or plan.leaves is None:
+            return None
+        most = 1 << max(0, source.rows.bit_length() - 3)  # at most a quarter of the rows
+        found = folded_of(plan, symbols.sizes, most)
+        if found is None:
+            return None
+        leaves = source.leaves()
+        if found.above.leaves is not None and chosen_of(self.circuit, leaves) is None:
+            return None
+        fold = NetworkFold(found, self.flat, plan.leaves, leaves)
+        return PatternPass(Loaded(found.above, self.flat, self.circuit), fold, symbols)
+
     def _walk(self, loaded: Loaded) -> Walk:
         if loaded.walk is None:
             loaded.walk = Walk(loaded.plan, loaded.leaves, self.circuit, self.flat)
@@ -124,7 +150,7 @@ class NetworkPass:
 
         A buffer of the size needed is written over: memory that is new costs more than the sums.
         """
-        symbols = symbols_of(self.circuit, leaves)
+        symbols = chosen_of(self.circuit, leaves)
         loaded = None if symbols is None else self.load(leaves=True)
         if loaded is None:
             symbols, loaded = None, self.load(leaves=False)
@@ -151,6 +177,33 @@ class NetworkPass:
             count += part.view(count.shape)
 
 
+class PatternPass:
+    """The upward pass over a plan some rows of which are given, from patterns of symbols."""
+
+    def __init__(self, loaded: Loaded, fold: NetworkFold, symbols: Symbols) -> None:
+        self.loaded, self.fold, self.symbols = loaded, fold, symbols
+
+    def contract(self, source: Reader) -> Tensor:
+        """The value of the circuit for every row, (n,)."""
+        loaded, values = self.loaded, self.fold.values
+        size = max(FEWEST, min(MOST, ELEMENTS // loaded.plan.rows))
+        room = values.new_empty((loaded.plan.rows, size))
+        found = values.new_empty(source.rows)
+        for start in range(0, source.rows, size):
+            stop = min(source.rows, start + size)
+            buffer = room if stop - start == size else room[:, : stop - start].contiguous()
+            buffer[ONE], buffer[ZERO] = 0.0, -torch.inf
+            if loaded.leaves is not None:
+                chosen = chosen_of(loaded.circuit, source.read(start, stop))
+                assert chosen is not None
+                loaded.leaves.up(chosen, buffer[loaded.given])
+            self.fold.read(self.symbols.codes[:, start:stop].to(values.dtype), buffer)
+            for step in loaded.steps:
+                step.up(buffer, self.fold.ring)
+            found[start:stop] = buffer[loaded.plan.root]
+        return found
+
+
 networks = Kept(NetworkPass.of)
 """networks(circuit, stacks): a circuit's pass, kept until its tables change. It counts nothing:
 a sweep has one of its own."""
@@ -163,9 +216,9 @@ class Loaded:
         self.plan, self.circuit = plan, circuit
         self.leaves: LeafStatistic | None = None
         self.walk: Walk | None = None
-        given = circuit.input_rows
-        if plan.leaves is not None:
-            self.leaves, given = LeafStatistic(plan.leaves, flat, circuit), plan.leaves.carriers
+        given = circuit.input_rows if plan.leaves is None else plan.leaves.carriers
+        if plan.leaves is not None and given:
+            self.leaves = LeafStatistic(plan.leaves, flat, circuit)
         self.given = slice(CONSTANTS, CONSTANTS + given)
         self.steps: list[Step] = []
         for step in plan.steps:
@@ -204,7 +257,7 @@ class NetworkValues:
     loaded: Loaded
     ring: Log
     buffer: Tensor  # (rows, B)
-    symbols: Symbols | None
+    symbols: Chosen | None
 
     @property
     def root(self) -> Tensor:

@@ -279,15 +279,7 @@ class _Planner:
             if not chosen.any():
                 continue
             above, below = self.new[parent[chosen]], self.new[child[chosen]]
-            rows, at = numpy.unique(above, return_inverse=True)
-            order = numpy.argsort(at, kind="stable")
-            factors = Pattern.of(
-                at[order], torch.from_numpy(below[order]), len(rows), self.total + CONSTANTS
-            )
-            under, place = numpy.unique(below, return_inverse=True)
-            order = numpy.argsort(place, kind="stable")
-            pattern = Pattern.of(place[order], torch.from_numpy(at[order]), len(under), len(rows))
-            found.append(Products(rows, factors, add, under, pattern))
+            found.append(products_of(above, below, add, self.total + CONSTANTS))
         return found
 
     def _leaf_part(self, carries: numpy.ndarray) -> Leaves:
@@ -301,6 +293,17 @@ class _Planner:
         number = numpy.arange(sizes.max())
         columns = numpy.where(number < sizes[variable, None], starts[variable, None] + number, -1)
         return Leaves(int(carries.sum()), carrier, variable, self.places[leaf], columns)
+
+
+def products_of(above: Integers, below: Integers, add: bool, width: int) -> Products:
+    """Products, given all pairs of a row above and a row below, of so many rows."""
+    rows, at = numpy.unique(above, return_inverse=True)
+    order = numpy.argsort(at, kind="stable")
+    factors = Pattern.of(at[order], torch.from_numpy(below[order]), len(rows), width)
+    under, place = numpy.unique(below, return_inverse=True)
+    order = numpy.argsort(place, kind="stable")
+    pattern = Pattern.of(place[order], torch.from_numpy(at[order]), len(under), len(rows))
+    return Products(rows, factors, add, under, pattern)
 
 
 def _flat(layer: Layer, starts: Integers, zero: int) -> _Edges:
