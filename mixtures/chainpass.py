@@ -18,15 +18,10 @@ from torch import Tensor
 from mixtures.circuit import Circuit
 from mixtures.kernels import PRODUCT, kernels_for
 from mixtures.passes import RUN
+from mixtures.readings import Entries, Rows, at_rows
 from mixtures.scaled import safe_limit
 from mixtures.semiring import Log, Semiring
-from mixtures.sides import (
-    WORTH,
-    Entries,
-    Rows,
-    Table,
-    at_rows,
-)
+from mixtures.sides import WORTH, Table
 from mixtures.source import Source
 from mixtures.spine import Side, Spine, chosen, spine_of
 from mixtures.spinewalk import Walk, Wanted
@@ -96,6 +91,7 @@ class Chain:
             looked = self.symbols.numel() * WORTH
             self.codes = self.codes if looked <= self.codes.numel() * self.largest else None
         self.symbol_sums: Tensor | None = None
+        self.exponents = None if self.codes is not None else self.entries.exponents
 
     @cached_property
     def symbols(self) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from mixtures.sides import Arrangement
-from mixtures.span import Span, Tally
+from mixtures.span import Span
 from mixtures.spine import Segment
+from mixtures.tally import Tally
 
 WARM = 128  # steps of the warm-up at most
 SHORTEST = 256  # steps of a block

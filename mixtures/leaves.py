@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mixtures.components import Components, Data
-from mixtures.sides import Entries, Rows
+from mixtures.readings import Entries, Rows
 
 SYMBOLS = 4096  # values beyond are not looked up
 
@@ -42,6 +42,24 @@ class Leaves(Entries):
         self._most = most
         codes = values.long()
         return codes if seen is None else codes.masked_fill(~seen, most)
+
+    @cached_property
+    def exponents(self) -> tuple[Tensor, float] | None:  # type: ignore[override]
+        data = self.data
+        if not self.tied or data.values.ndim > 2:
+            return None
+        seen = None if data.observed is None else data.observed.reshape(1, -1)
+        with torch.no_grad():
+            found = self.one.exponents(Data(data.values.reshape(1, -1), seen))
+        return None if found is None else (found[0][0], found[1])
+
+    def basis(self, variables: Tensor, rows: Rows) -> Tensor:
+        with torch.no_grad():
+            found = self.one.basis(self._of(variables, rows))
+        return found[0].unflatten(1, (len(variables), -1)).transpose(0, 1)
+
+    def collect_basis(self, sums: Tensor) -> None:
+        add(self.one.statistics_of(sums[None]), self.statistics)
 
     def symbols(self) -> Tensor:
         data = self._symbol_data
@@ -89,7 +107,11 @@ def add_statistics(
     components: Components, data: Data, weights: Tensor, statistics: dict[str, Tensor]
 ) -> None:
     """Add the statistics of some rows, those of shared components summed over the variables."""
-    found = components.pool_shared(components.statistics(data, weights))
+    add(components.pool_shared(components.statistics(data, weights)), statistics)
+
+
+def add(found: dict[str, Tensor], statistics: dict[str, Tensor]) -> None:
+    """Add statistics key by key."""
     for name, value in found.items():
         known = statistics.get(name)
         statistics[name] = value if known is None else known + value

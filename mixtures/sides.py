@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,57 +18,8 @@ from mixtures.kernels import Kernels, Native
 from mixtures.scratch import Rooms
 from mixtures.strides import Array
 
-Rows = slice | Tensor  # which rows of the data
 Sink = Callable[[Tensor, Tensor], None]
 WORTH = 4  # looking up pays if there are so many entries for each value in the table
-
-
-class Entries:
-    """Leaves entry by entry, and where the posteriors of components go that are only summed.
-
-    This one knows nothing more of leaves than how to read those of whole rows, (d, max k, B).
-    """
-
-    tied: bool = False  # whether all variables have the same leaves
-    codes: Tensor | None = None  # (d, n) which symbol an entry is, where there are few
-
-    def __init__(self, whole: Callable[[Rows], Tensor]) -> None:
-        self._whole = whole
-        self._rows: Rows | None = None
-
-    def read(self, variables: Tensor, rows: Rows) -> Tensor:
-        """Log-leaves (m, max k, B) of some variables."""
-        if rows is not self._rows:
-            self._rows, self._leaves = rows, self._whole(rows).contiguous()
-        return self._leaves.index_select(0, variables)
-
-    def symbols(self) -> Tensor:
-        """Log-leaves (d, or 1 if tied, max k, V) of all symbols; the last is "missing"."""
-        raise NotImplementedError
-
-    def collect(self, variables: Tensor, rows: Rows, weights: Tensor) -> None:
-        """Where tied: take posteriors (m, max k, B) of some variables' components."""
-        raise NotImplementedError
-
-    def collect_rows(self, rows: Rows, weights: Tensor) -> None:
-        """Take posteriors (d, max k, B) of the components of all variables."""
-        raise NotImplementedError
-
-    def collect_symbols(self, weights: Tensor) -> None:
-        """Take posteriors summed over the entries of each symbol, float64, shaped as `symbols`."""
-        raise NotImplementedError
-
-
-Read = TypeVar("Read", Tensor, Tensor | None)
-
-
-def at_rows(read: Callable[[int, int], Read], rows: Rows) -> Read:
-    """What a reader of start..stop-1 gives for a slice of rows, or for ascending rows."""
-    if isinstance(rows, slice):
-        return read(rows.start, rows.stop)
-    first, stop = (int(rows[0]), int(rows[-1]) + 1) if len(rows) else (0, 0)
-    found = read(first, stop)
-    return found if found is None else found.index_select(-1, rows - first)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +49,7 @@ class Arrangement:
 
     def steps(self, values: Tensor) -> Tensor:
         """(steps, ..) of a segment -> (L, C, ..); what is said once, (1, ..), -> (1, 1, ..)."""
-        if len(values) == 1:
+        if values.shape[0] == 1:
             return values[None]
         part = values[self.first : self.stop]
         return part.view(self.blocks, self.length, *values.shape[1:]).transpose(0, 1)
@@ -155,6 +105,8 @@ class Hanging(ABC):
     """
 
     rows_first: bool  # whether the memory of values (m, G, w, M) runs along w
+    takes: bool  # whether posteriors of the components are wanted
+    plain: bool = False  # whether the leaves are the components
 
     def __init__(
         self,
@@ -165,6 +117,7 @@ class Hanging(ABC):
         sink: Sink | None,
     ) -> None:
         self.arrangement, self.kernels, self.rooms, self.sink = arrangement, kernels, rooms, sink
+        self.takes = sink is not None
         self.variables = arrangement.steps(variables)  # (L, C)
 
     @abstractmethod
@@ -185,9 +138,10 @@ class Hanging(ABC):
     def collect(self, start: int, stop: int, flow: Native) -> None:
         """Take the gradients (m, G, w, M) of what `block` gave."""
 
-    def hand_on(self, start: int, stop: int, weights: Tensor) -> None:
-        """Give posteriors (m, G, k, M) of the components to the sink."""
-        assert self.sink is not None
+    def take(self, start: int, stop: int, weights: Tensor) -> None:
+        """Give posteriors (m, G, k, M) of the components to the sink, if there is one."""
+        if self.sink is None:
+            return
         apart = self.arrangement.apart(weights)
         self.sink(self.variables[start:stop].reshape(-1), apart.flatten(0, 1))
 
@@ -263,7 +217,7 @@ class Looked(Hanging):
                 back = (mixing if len(mixing) == 1 else mixing[start:stop]).mT @ given
             found = self._look(self.components, start, stop)
             weights = self.kernels.multiply(found, native(back))
-            self.hand_on(start, stop, tensor(weights))
+            self.take(start, stop, tensor(weights))
         if self._sums is None:
             return
         flat = given.mT.reshape(-1, self.width)
@@ -308,7 +262,7 @@ class Evaluated(Hanging):
         keep: bool,
     ) -> None:
         super().__init__(variables, arrangement, kernels, rooms, sink)
-        self.read = read
+        self.read, self.plain = read, mixing is None
         self.mixing = (
             None if mixing is None else arrangement.steps(mixing)
         )  # (L or 1, C or 1, w, k)
@@ -371,16 +325,16 @@ class Evaluated(Hanging):
             seen = given if self.observed is None else given * self.observed[start:stop]
             found = tensor(self.kernels.matmul(native(seen), native(components.mT)))
             add_steps(self.arrangement.steps(self.counts), start, stop, found)
-        if self.sink is not None:
+        if self.takes:
             if self.mixing is not None:
                 mixing = self._mixing(start, stop).swapaxes(-1, -2)
                 given = tensor(self.kernels.matmul(mixing, flow))
-            self.hand_on(start, stop, components * given)
+            self.take(start, stop, components * given)
 
 
 def add_steps(totals: Tensor, start: int, stop: int, found: Tensor) -> None:
     """Add what was found (m, G, ..) at some steps to arranged totals, float64."""
-    if len(totals) == 1:
+    if totals.shape[0] == 1:
         totals[0, 0] += found.sum((0, 1), dtype=torch.float64)
     else:
         totals[start:stop] += found

@@ -12,8 +12,8 @@ from torch import Tensor
 from mixtures.circuit import Circuit
 from mixtures.passes import Evidence
 from mixtures.patterns import Symbols
+from mixtures.readings import Entries
 from mixtures.semiring import Semiring
-from mixtures.sides import Entries
 
 
 @dataclass(frozen=True, eq=False)

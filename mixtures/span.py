@@ -8,7 +8,6 @@ an expected count that lacks the factor of its table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy
@@ -20,17 +19,9 @@ from mixtures.scratch import Rooms
 from mixtures.sides import Arrangement, Hanging, add_steps
 from mixtures.spine import Segment
 from mixtures.strides import Array, Strides
+from mixtures.tally import Placed, Tally
 
 FEW = 4  # rows that are walked in strides, one after the other
-
-
-@dataclass(frozen=True, eq=False)
-class Tally:
-    """What a walk down collects besides the gradients of leaves."""
-
-    counts: Tensor | None = None  # (steps or 1, P, C) float64, to be multiplied by the tables
-    observed: Tensor | None = None  # (steps, B): whether anything is observed below
-    states: Tensor | None = None  # (steps, C, B) posteriors of the latents
 
 
 class Span:
@@ -64,17 +55,21 @@ class Span:
         self.scale = tables.new_zeros((groups, 1, columns), dtype=torch.float64)
         self.low = tables.new_empty(0)
         self.tops = tables.new_empty((-(-length // run), groups, 1, columns))  # see `_settle`
+        self.divisors = kernels.native(self.tops)
         self.ones = kernels.native(tables.new_ones((1, layer.width)))
         self.below: Tensor | None = None
         self.room = kernels.native(self._room(self.inside))
         if keep:
             steps = min(run, length)
-            self.flows, self.backs = (self._room((steps, *s)) for s in (self.shape, self.inside))
-            self.insides, self.products = (
-                self._room((steps, *s)) for s in (self.inside, self.inside)
-            )
+            shapes = (self.shape, self.inside, self.inside, self.inside)
+            rooms_of_run = [kernels.native(self._room((steps, *s))) for s in shapes]
+            self.flows, self.backs, self.insides, self.products = rooms_of_run
+            self.above, self.inner = list(self.flows), list(self.backs)
+            carried = self._carried_width
+            self.result = kernels.native(self._room((groups, carried, columns)))
         # What is before each step and after the last; else only what is after some step.
         self.history = self._room((length + 1 if keep else 1, *self.shape))
+        self.past = kernels.native(self.history)
 
     def _room(self, shape: Sequence[int]) -> Tensor:
         """Memory for values (.., w, M)."""
@@ -116,11 +111,10 @@ class Span:
         self.below = below
         if self.keep and below is not None and below.shape == self.shape:
             self.history[0].copy_(below)
-        after = list(self.kernels.native(self.history))
+        after = list(self.past)
         after = after[1:] if self.keep else after * self.arrangement.length
         value = None if below is None else self.kernels.native(below)
-        tops = self.kernels.native(self.tops)
-        for (start, stop), top in zip(self.runs, tops, strict=True):
+        for (start, stop), top in zip(self.runs, self.divisors, strict=True):
             value = self._walk(start, stop, value, after, self.scale)
             self._settle(value, top)
         self.low = self.tops.amin(0)
@@ -256,38 +250,46 @@ class Span:
 
     def down(self, flow: Tensor, tally: Tally) -> Tensor | None:
         """The gradient of `below`, given that of the values after the last step."""
-        placed = _Tally(self.arrangement, tally)
+        placed = Placed(self.arrangement, tally)
         for side in self.sides:
             side.reset()
-        for (start, stop), top in zip(reversed(self.runs), self.tops.flip(0), strict=True):
-            flow = self._back(start, stop, flow / top, placed)
-        return flow if self.segment.carry is not None else None
+        found = self._backwards(flow, len(self.runs), placed)
+        return found if self.segment.carry is not None else None
 
     def cooled(self, flow: Tensor, steps: int) -> Tensor:
         """The gradient of `below` if that after about so many steps were `flow`."""
-        last = max(1, steps // self.run)
-        tops = self.tops[:last].flip(0)
-        for (start, stop), top in zip(self.runs[:last][::-1], tops, strict=True):
-            flow = self._back(start, stop, flow / top, None)
-        return flow
+        return self._backwards(flow, max(1, steps // self.run), None)
 
-    def _back(self, start: int, stop: int, flow: Tensor, tally: _Tally | None) -> Tensor:
-        native, matmul = self.kernels.native, self.kernels.matmul
+    def _backwards(self, flow: Tensor, runs: int, tally: Placed | None) -> Tensor:
+        """The gradient before the first runs, given that after them."""
+        spread = flow.expand(self.shape).clone()  # it may be what is written to
+        value = self.kernels.native(spread)
+        for place in reversed(range(runs)):
+            value = self._back(*self.runs[place], value, self.divisors[place], tally)
+        return self.kernels.tensor(value).clone()
+
+    def _back(
+        self, start: int, stop: int, flow: Native, top: Native, tally: Placed | None
+    ) -> Native:
+        matmul, multiply, downward = self.kernels.matmul, self.kernels.multiply, self.downward
         leaves = self._leaves(start, stop, None)
         steps = stop - start
-        flows, backs = self.flows[:steps], self.backs[:steps]
-        flows[-1] = flow
-        above, inner = list(native(flows)), list(native(backs))
+        above, inner = self.above, self.inner
+        self.kernels.divide(flow, top, out=above[steps - 1])
+        outs = [self.result, *above]
         carried = self.segment.carry is not None
-        result = flow.new_empty((self.shape[0], self._carried_width, self.shape[2]))
-        outs = [native(result), *above[:-1]]
         for place in reversed(range(steps)):
-            matmul(self.downward[start + place], above[place], out=inner[place])
-            if carried:
-                self._to_carry(inner[place], None if leaves is None else leaves[place], outs[place])
+            back = matmul(downward[start + place], above[place], out=inner[place])
+            leaf = None if leaves is None else leaves[place]
+            if not carried:
+                continue
+            if leaf is None or self.outer:
+                self._to_carry(back, leaf, outs[place])
+            else:
+                multiply(back, leaf, out=outs[place])
         if tally is not None:
-            self._collect(start, stop, flows, native(backs), leaves, tally)
-        return result
+            self._collect(start, stop, self.flows[:steps], self.backs[:steps], leaves, tally)
+        return self.result
 
     @property
     def _carried_width(self) -> int:
@@ -315,25 +317,32 @@ class Span:
         self,
         start: int,
         stop: int,
-        flows: Tensor,
+        flows: Native,
         backs: Native,
         leaves: Native | None,
-        tally: _Tally,
+        tally: Placed,
     ) -> None:
         kernels = self.kernels
         before = self._before(start, stop)
         if tally.counts is not None or tally.states is not None:
-            inside = self._combined(before, leaves, kernels.native(self.insides[: stop - start]))
+            inside = self._combined(before, leaves, self.insides[: stop - start])
             if tally.states is not None:
                 tally.add_states(start, stop, kernels.tensor(kernels.multiply(backs, inside)))
             if tally.counts is not None:
-                seen = kernels.native(tally.seen(start, stop, flows))
+                seen = flows
+                if tally.observed is not None:
+                    seen = kernels.native(tally.seen(start, stop, kernels.tensor(flows)))
                 found = kernels.matmul(seen, inside.swapaxes(-1, -2))  # (m, G, P, C)
                 add_steps(tally.counts, start, stop, kernels.tensor(found))
+            if len(self.sides) == 1 and self.sides[0].plain and before is not None:
+                room = self.products[: stop - start]
+                posteriors = kernels.multiply(backs, inside, out=room)
+                self.sides[0].take(start, stop, kernels.tensor(posteriors))
+                return
         for place, side in enumerate(self.sides):
             others = [] if before is None else [before]
             others += [o.block(start, stop, None) for o in self.sides if o is not side]
-            flow, room = backs, kernels.native(self.products[: stop - start])
+            flow, room = backs, self.products[: stop - start]
             for other in others:
                 if self.outer:
                     own = place if before is None else 1 - (self.segment.carry or 0)
@@ -348,7 +357,7 @@ class Span:
             return None
         if self.below.shape != self.shape:
             return self.kernels.native(self.below[None])
-        return self.kernels.native(self.history[start:stop])
+        return self.past[start:stop]
 
     def neutralise(self, rows: Tensor) -> None:
         """Put ones where rows (B,) are lost, so that no NaN meets a flow of zero."""
@@ -357,24 +366,3 @@ class Span:
         if self.below is not None:
             self.below = self.below.masked_fill(mask, 1.0)
         self.tops.masked_fill_(mask, 1.0)
-
-
-class _Tally:
-    """A tally in the order of an arrangement."""
-
-    def __init__(self, arrangement: Arrangement, tally: Tally) -> None:
-        self.arrangement = arrangement
-        self.counts = None if tally.counts is None else arrangement.steps(tally.counts)
-        self.states = None if tally.states is None else arrangement.steps(tally.states)
-        self.observed: Tensor | None = None
-        if tally.observed is not None and self.counts is not None:
-            self.observed = arrangement.together(arrangement.steps(tally.observed)[:, :, None])
-
-    def add_states(self, start: int, stop: int, found: Tensor) -> None:
-        """Note the posteriors (m, G, C, M) of some steps."""
-        assert self.states is not None
-        self.states[start:stop] = self.arrangement.apart(found)
-
-    def seen(self, start: int, stop: int, flows: Tensor) -> Tensor:
-        """Flows where anything is observed below."""
-        return flows if self.observed is None else flows * self.observed[start:stop]

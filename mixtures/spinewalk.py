@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor
 
+from mixtures.exponential import Exponential
 from mixtures.folded import Folded, folding, parts
+from mixtures.readings import Rows, at_rows
 from mixtures.scratch import Rooms
-from mixtures.sides import Arrangement, Evaluated, Hanging, Looked, Rows, Sink, at_rows
-from mixtures.span import Span, Tally
+from mixtures.sides import Arrangement, Evaluated, Hanging, Looked, Sink
+from mixtures.span import Span
 from mixtures.spine import Segment, Side, add_to
+from mixtures.tally import Tally
 
 if TYPE_CHECKING:
     from mixtures.chainpass import Chain
@@ -70,7 +73,14 @@ class Walk:
     @property
     def _only_sums(self) -> bool:
         """Whether the posteriors of components are but summed over the entries of each symbol."""
-        return self.wanted is not None and self.wanted.summed and self.chain.codes is not None
+        chain = self.chain
+        known = chain.codes is not None or self._exponents is not None
+        return self.wanted is not None and self.wanted.summed and known
+
+    @property
+    def _exponents(self) -> tuple[Tensor, float] | None:
+        """What leaves are exponentials of; rows that are walked again do without."""
+        return self.chain.exponents if self.run > 1 else None
 
     def _span(self, segment: Segment, arrangement: Arrangement, tables: Tensor) -> Span:
         if arrangement.blocks == 1:
@@ -116,9 +126,17 @@ class Walk:
 
         observed = None if self.observed is None else self.observed.index_select(0, variables)
         mixing = chain.mixing[side]
-        return Evaluated(
-            variables, arrangement, chain.kernels, self.rooms, sink, mixing, read,
-            count=count, observed=observed, keep=keep,
+        rest = variables, arrangement, chain.kernels, self.rooms, sink, mixing, read
+        exponents = self._exponents
+        if exponents is None:
+            return Evaluated(*rest, count=count, observed=observed, keep=keep)
+
+        def basis(some: Tensor) -> Tensor:
+            return chain.entries.basis(some, self.rows)
+
+        return Exponential(
+            *exponents, basis, *rest,
+            summed=self._only_sums, count=count, observed=observed, keep=keep,
         )  # fmt: skip
 
     def _put(self, variables: Tensor, weights: Tensor) -> None:
@@ -205,6 +223,8 @@ class Walk:
         for side, hanging in self.hanging:
             mixing, counts = chain.mixing[side], wanted.counts
             if isinstance(hanging, Evaluated):
+                if isinstance(hanging, Exponential) and hanging.sums is not None:
+                    chain.entries.collect_basis(hanging.sums)
                 if hanging.counts is not None and counts is not None and mixing is not None:
                     assert side.table is not None
                     add_to(counts[side.table], side.slots, hanging.counts * mixing)

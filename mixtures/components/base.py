@@ -142,6 +142,25 @@ class Components(Moments):
         return self._masked(self._evaluate(data))
 
     @final
+    def exponents(self, data: Data) -> tuple[Tensor, float] | None:
+        """Finite a (d or 1, k, s) with log f = <a, basis of x> in full precision for these data,
+        and what no log f exceeds; or None.
+        """
+        return None if self._absent is not None else self._exponents(data)
+
+    @final
+    def basis(self, data: Data) -> Tensor:
+        """The functions of x that `exponents` weighs, (d, s, n): zero where x is missing, the last
+        one constant.
+        """
+        return self._basis(data)
+
+    @final
+    def statistics_of(self, sums: Tensor) -> Statistics:
+        """The statistics, given sums over the rows of the basis, float64 (d or 1, k, s)."""
+        return self._of_basis(sums)
+
+    @final
     def log_prob_box(self, low: Any, high: Any) -> Tensor:
         """log P(low < x_j <= high) under each component, (n, d, max k_j).
 

@@ -197,6 +197,23 @@ class Hooks(nn.Module, ABC):
         """Features (d, n, s) in the components' dtype, zero where x is missing."""
         raise ValueError(f"{type(self).__name__} is not linear in features")
 
+    # Hooks: families whose log f is a sum of a few functions of x, whatever the component ----
+
+    def _exponents(self, data: Data) -> tuple[Tensor, float] | None:
+        """Finite a (d or 1, k, s) with log f = <a, basis of x>, and what no log f exceeds; None if
+        there are none, or if so many digits cancel in the sum for some of the data that they would
+        be missed.
+        """
+        return None
+
+    def _basis(self, data: Data) -> Tensor:
+        """(d, s, n), zero where x is missing; the last function is constant, one."""
+        raise ValueError(f"log f of {type(self).__name__} is no sum of a few functions")
+
+    def _of_basis(self, sums: Tensor) -> Statistics:
+        """The statistics, given the sums over the rows of the basis, float64 (d or 1, k, s)."""
+        raise ValueError(f"log f of {type(self).__name__} is no sum of a few functions")
+
     # Hooks: closed forms that not every family has -----------------------------------------
 
     def _mean(self) -> Tensor:
