@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtures.alias import Alternatives
 from mixtures.circuit import CONSTANTS, Circuit, Integers, Layer
 from mixtures.kept import Kept
-from mixtures.passes import Flow, Values
+from mixtures.passes import Flow, Values, inside_of
 from mixtures.semiring import Log
 
 STEP_DRAWS = 2**16  # states a step of draws without evidence should take: they stay in the cache
@@ -48,7 +48,6 @@ class Choices(Flow):
         place: int,
         step: int,
         factors: Sequence[Tensor],
-        inside: Tensor,
         outside: Tensor,
     ) -> None:
         layer, ring = values.circuit.layers[place], values.ring
@@ -57,6 +56,7 @@ class Choices(Flow):
         mixing = values.weights[place][step]
         term = state
         if mixing is not None:
+            inside = inside_of(values, place, step, factors)
             term = ring.pick(mixing, inside, state.clamp(min=0) if self.branching else state)
         self.states[place, step] = self.settle(values.circuit, place, step, term)
 

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from mixtures.circuit import Layer
 from mixtures.coefficients import CoefficientTensor
+from mixtures.combining import split_flow
 from mixtures.engine import buffer_rows, from_tensor, layer_weights, upward
-from mixtures.passes import Shares, Values, downward, split_flow
+from mixtures.passes import Shares, Values, downward, inside_of
 from mixtures.residues import modular_bmm
 from mixtures.semiring import Linear, Modular
 
@@ -125,7 +126,6 @@ class Gradients(Shares):
         place: int,
         step: int,
         factors: Sequence[Tensor],
-        inside: Tensor,
         outside: Tensor,
     ) -> None:
         """Hand the derivative on to the children, and note what each entry of the table gets."""
@@ -136,6 +136,7 @@ class Gradients(Shares):
         mixing = values.weights[place][step]
         if mixing is not None:
             assert layer.table is not None and layer.slots is not None
+            inside = inside_of(values, place, step, factors)
             slots = torch.from_numpy(layer.slots[step])
             entries = below[:, :, None] * inside[:, None] % ring.p
             self.gradients[layer.table].index_add_(0, slots, entries)

@@ -73,8 +73,8 @@ def rows_at_once(circuit: Circuit) -> int:
         for layer in circuit.layers
         if layer.combine == "outer"
     )
-    wanted = STEP_ELEMENTS * steps // (circuit.rows + joint)
-    allowed = CHUNK_ELEMENTS // circuit.rows
+    wanted = STEP_ELEMENTS * steps // circuit.rows
+    allowed = CHUNK_ELEMENTS // (circuit.rows + joint)
     return max(1, min(max(32, wanted), allowed))
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from mixtures.passes import Stacks, combine, split_flow
+from mixtures.combining import combine, split_flow
+from mixtures.passes import Stacks
 from mixtures.patterns import Group, Place, Plan
 from mixtures.scaled import ScaledPatterns
 from mixtures.semiring import Log, finite_top

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit, Integers, Layer
+from mixtures.combining import combine, mix_pieces, piece, share_pieces, split_flow
 from mixtures.semiring import Linear, Log, Semiring
 from mixtures.weights import Counts, Weights
 
@@ -39,6 +40,14 @@ class Values:
     def root(self) -> Tensor:
         """The value of the circuit, (B,)."""
         return self.buffer[int(self.circuit.row_of[self.circuit.root])]
+
+    def whole(self, place: int, step: int) -> bool:
+        """Whether the children of a step are combined for all nodes at once: unless they are large
+        outer products that nothing else multiplies.
+        """
+        layer = self.circuit.layers[place]
+        many = layer.combine == "outer" and piece(layer, self.buffer.shape[1]) < layer.nodes
+        return not many or (place, step) in self.evidence
 
 
 def layer_weights(circuit: Circuit, stacks: Stacks) -> LayerWeights:
@@ -98,12 +107,14 @@ def upward(
         children, out = read_children(values, place), layer.out(buffer)
         for step, mixing in enumerate(weights[place]):
             factors = factors_at(layer, children, out, step)
-            inside = inside_of(values, place, step, factors)
             settle = step % RUN == RUN - 1 or (step == layer.steps - 1 and place in circuit.settled)
             if mixing is None:
-                out[step] = inside
-            else:
+                out[step] = inside_of(values, place, step, factors)
+            elif values.whole(place, step):
+                inside = inside_of(values, place, step, factors)
                 ring.mix(mixing, inside, out[step], settle=settle)
+            else:
+                mix_pieces(layer, ring, mixing, factors, out[step], settle=settle)
             if observed is not None:
                 seen = observed[layer.nodes_of(step)]
                 out[step].masked_fill_(~seen[:, None], ring.one)
@@ -118,8 +129,7 @@ def downward(values: Values, flow: Flow) -> None:
         flow.enter(values, place)
         for step in reversed(range(layer.steps)):
             factors = factors_at(layer, children, out, step)
-            inside = inside_of(values, place, step, factors)
-            flow.descend(values, place, step, factors, inside, out[step])
+            flow.descend(values, place, step, factors, out[step])
         flow.leave(values, place)
 
 
@@ -161,28 +171,6 @@ def inside_of(values: Values, place: int, step: int, factors: Sequence[Tensor]) 
     return inside
 
 
-def combine(layer: Layer, ring: Semiring, factors: Sequence[Tensor]) -> Tensor:
-    """The children of N nodes as one value (N, C, B)."""
-    if layer.combine == "product":
-        return ring.product(factors)
-    if layer.combine == "outer":
-        spread = ring.product(_spread(layer, factors))
-        return spread.reshape(layer.nodes, layer.inside, spread.shape[-1])
-    if layer.scalars:
-        return factors[0].reshape(layer.nodes, layer.inside, factors[0].shape[-1])
-    return torch.cat(list(factors), dim=1)
-
-
-def _spread(layer: Layer, factors: Sequence[Tensor]) -> list[Tensor]:
-    """Each factor with an axis of its own, so that their product is the outer product."""
-    spread = []
-    for place, factor in enumerate(factors):
-        shape = [1] * len(layer.widths)
-        shape[place] = layer.widths[place]
-        spread.append(factor.reshape(layer.nodes, *shape, factor.shape[-1]))
-    return spread
-
-
 class Flow(ABC):
     """What is handed down from the root; one hook, called once for every step of every layer."""
 
@@ -199,10 +187,9 @@ class Flow(ABC):
         place: int,
         step: int,
         factors: Sequence[Tensor],
-        inside: Tensor,
         outside: Tensor,
     ) -> None:
-        """Take the flow of `outside`, share it among the terms of `inside`, give it to the
+        """Take the flow of `outside`, share it among the terms of its sum, give it to the
         children.
         """
 
@@ -259,7 +246,6 @@ class Shares(Flow):
         place: int,
         step: int,
         factors: Sequence[Tensor],
-        inside: Tensor,
         outside: Tensor,
     ) -> None:
         layer, ring = values.circuit.layers[place], values.ring
@@ -269,7 +255,13 @@ class Shares(Flow):
         if self._counters:
             counter = self._counters[min(step, len(self._counters) - 1)]
             counter.observed = self._observed(layer, step)
-        below = ring.share(values.weights[place][step], inside, outside, flow, counter)
+        mixing = values.weights[place][step]
+        if mixing is not None and self.states is None and not values.whole(place, step):
+            parts = share_pieces(layer, ring, mixing, factors, outside, flow, counter)
+            self._hand_on(values, place, step, parts)
+            return
+        inside = inside_of(values, place, step, factors)
+        below = ring.share(mixing, inside, outside, flow, counter)
         if self.states is not None:
             self.states[place, step] = ring.weigh(below, inside)
         for position, weight in values.evidence.get((place, step), ()):
@@ -306,26 +298,6 @@ class Shares(Flow):
             else:
                 block = layer.each[position] if given else layer.blocks[position]
                 block.write(self.buffer, step, part, add=self.add)
-
-
-def split_flow(
-    layer: Layer, ring: Linear | Log, factors: Sequence[Tensor], below: Tensor
-) -> Sequence[Tensor]:
-    """The flow of each child of N nodes, given that of the combined children."""
-    if layer.combine == "product":
-        return ring.split(factors, below)
-    if layer.scalars:
-        return [below.reshape(-1, 1, below.shape[-1])]
-    if layer.combine == "concatenate":
-        return below.split(list(layer.widths), dim=1)
-    spread = _spread(layer, factors)
-    parts = ring.split(spread, below.view(layer.nodes, *layer.widths, below.shape[-1]))
-    axes = range(1, len(layer.widths) + 1)
-    sums = []
-    for place, part in enumerate(parts):
-        others = [axis for axis in axes if axis != place + 1]
-        sums.append(part.sum(others) if others else part)
-    return sums
 
 
 def anything_observed(circuit: Circuit, observed: Tensor, evidence: Evidence) -> Tensor:

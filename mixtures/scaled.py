@@ -71,7 +71,13 @@ class Scaled(Log):
         return reduce_product(factors)
 
     def mix(self, weights: Weights, inside: Tensor, out: Tensor, *, settle: bool = True) -> None:
+        self.mix_part(weights, inside, out)
+        self.finish(out, settle=settle)
+
+    def mix_part(self, weights: Weights, inside: Tensor, out: Tensor) -> None:
         torch.bmm(weights.values, inside, out=out)
+
+    def finish(self, out: Tensor, *, settle: bool = True) -> None:
         if not settle:
             self.tops.append(None)
             return
@@ -94,10 +100,21 @@ class Scaled(Log):
         counts: Counts | None,
     ) -> Tensor:
         assert weights is not None
+        return self.share_part(weights, inside, outside, self.ratio(outside, flow), counts)
+
+    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
         ratio = flow / outside
         top = self.tops.pop()  # the layers come back in the opposite order
-        if top is not None:
-            ratio.div_(top)
+        return ratio if top is None else ratio.div_(top)
+
+    def share_part(
+        self,
+        weights: Weights,
+        inside: Tensor,
+        outside: Tensor,
+        ratio: Tensor,
+        counts: Counts | None,
+    ) -> Tensor:
         if counts is not None:
             counts.add(ratio, inside)
         if inside.stride(-1) == 1:

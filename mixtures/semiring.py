@@ -44,6 +44,13 @@ class Semiring(ABC):
         A ring that renormalises its values does so now if `settle`.
         """
 
+    def mix_part(self, weights: Weights, inside: Tensor, out: Tensor) -> None:
+        """As `mix`, of some of the nodes of a layer; `finish` follows when all are done."""
+        self.mix(weights, inside, out)
+
+    def finish(self, out: Tensor, *, settle: bool = True) -> None:  # noqa: B027
+        """Renormalise what was mixed part by part, in a ring that does so."""
+
     def evidence(self, logs: Tensor) -> Tensor:
         """Log-weights of latent states in this semiring's representation."""
         return logs if self.logarithmic else logs.exp()
@@ -75,6 +82,21 @@ class Linear(Semiring):
         if counts is not None:
             counts.add(flow, inside)
         return torch.bmm(weights.values.mT, flow)
+
+    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
+        """What `share_part` takes for the flow of some of the nodes of a layer."""
+        return flow
+
+    def share_part(
+        self,
+        weights: Weights,
+        inside: Tensor,
+        outside: Tensor,
+        ratio: Tensor,
+        counts: Counts | None,
+    ) -> Tensor:
+        """As `share`, of some of the nodes of a layer, given the `ratio` of the layer."""
+        return self.share(weights, inside, outside, ratio, counts)
 
     def weigh(self, flow: Tensor, inside: Tensor) -> Tensor:
         """What part of the value passes through each state."""
@@ -156,6 +178,21 @@ class Log(Semiring):
                 if counts is not None:
                     counts.add_entries(node, parent, row, sent)
         return below
+
+    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
+        """What `share_part` takes for the flow of some of the nodes of a layer."""
+        return flow
+
+    def share_part(
+        self,
+        weights: Weights,
+        inside: Tensor,
+        outside: Tensor,
+        ratio: Tensor,
+        counts: Counts | None,
+    ) -> Tensor:
+        """As `share`, of some of the nodes of a layer, given the `ratio` of the layer."""
+        return self.share(weights, inside, outside, ratio, counts)
 
     def weigh(self, flow: Tensor, inside: Tensor) -> Tensor:
         """What part of the value passes through each state: the flow itself."""

@@ -13,6 +13,14 @@ class Weights:
 
     def __init__(self, values: Tensor) -> None:
         self.values = values
+        self._parts: dict[tuple[int, int], Weights] = {}
+
+    def part(self, nodes: slice) -> Weights:
+        """The tables of some of the nodes."""
+        key = (nodes.start, nodes.stop)
+        if key not in self._parts:
+            self._parts[key] = Weights(self.values[nodes])
+        return self._parts[key]
 
     @cached_property
     def logs(self) -> Tensor:
@@ -32,10 +40,18 @@ class Counts:
     float64; multiplied by the table's entries they are expected counts.
     """
 
-    def __init__(self, total: Tensor, observed: Tensor | None = None) -> None:
+    def __init__(
+        self, total: Tensor, observed: Tensor | None = None, whole: tuple[Counts, int] | None = None
+    ) -> None:
         self.total = total  # (N, P, C) float64: sums that still lack the factor `weights`
         self.entries: Tensor | None = None  # sums that have it already
         self.observed = observed
+        self.whole, self.first = (self, 0) if whole is None else whole
+
+    def part(self, nodes: slice) -> Counts:
+        """What collects the counts of some of the nodes, on behalf of these counts."""
+        seen = None if self.observed is None else self.observed[nodes]
+        return Counts(self.total[nodes], seen, (self, nodes.start))
 
     def finish(self, weights: Weights) -> Tensor:
         """The expected counts, (N, P, C)."""
@@ -51,6 +67,8 @@ class Counts:
         """Counts of single (node, parent, row) entries, `sent` (F, C)."""
         if self.observed is not None:
             sent = sent * self.observed[node, row, None]
-        if self.entries is None:
-            self.entries = torch.zeros_like(self.total)
-        self.entries.index_put_((node, parent), sent.to(self.entries.dtype), accumulate=True)
+        whole = self.whole
+        if whole.entries is None:
+            whole.entries = torch.zeros_like(whole.total)
+        place = (node + self.first, parent)
+        whole.entries.index_put_(place, sent.to(whole.entries.dtype), accumulate=True)
