@@ -13,12 +13,14 @@ from torch import Tensor
 from mixtures.chainpass import Again, Chain
 from mixtures.chosen import Choices, prior_draws
 from mixtures.circuit import Circuit
+from mixtures.combining import PIECE
 from mixtures.leafrows import buffer_rows, leaf_flows
 from mixtures.networkpass import NetworkPass, networks
 from mixtures.passes import (
     Evidence,
     Shares,
     Stacks,
+    Totals,
     Values,
     anything_observed,
     downward,
@@ -68,12 +70,10 @@ def rows_at_once(circuit: Circuit) -> int:
     overheads.
     """
     steps = 1 + sum(layer.steps for layer in circuit.layers)
-    joint = sum(
-        layer.steps * layer.nodes * layer.inside
-        for layer in circuit.layers
-        if layer.combine == "outer"
-    )
-    wanted = STEP_ELEMENTS * steps // circuit.rows
+    outer = [layer for layer in circuit.layers if layer.combine == "outer"]
+    joint = sum(layer.steps * layer.nodes * layer.inside for layer in outer)
+    largest = max((layer.inside for layer in outer), default=1)
+    wanted = min(STEP_ELEMENTS * steps // circuit.rows, PIECE // largest)
     allowed = CHUNK_ELEMENTS // (circuit.rows + joint)
     return max(1, min(max(32, wanted), allowed))
 
@@ -139,22 +139,25 @@ def sweep(
             assert found.inputs is not None
             yield Chunk(found.start, found.stop, found.log_value, found.inputs, found.states)
         return
+    totals = None if counts is None else Totals(counts)
     for stretch in stretches(circuit, stacks, source, ring, patterns=False):
         for start, stop in chunks(circuit, stretch.stop, stretch.start):
             up = stretch.up(start, stop)
             first, again = _roots(up, ring, row_weights, start, stop)
             below = stretch.below(up.values, start, stop)
-            shares = _down(up.values, first, counts, below, keep_states)
+            shares = _down(up.values, first, totals, below, keep_states)
             inputs, states = _found(up.values, shares, up.value)
             if up.again is not None and up.rows is not None:
                 if below is not None:
                     below = below.index_select(1, up.rows)
-                shares = _down(up.again, again, counts, below, keep_states)
+                shares = _down(up.again, again, totals, below, keep_states)
                 more, more_states = _found(up.again, shares, up.value)
                 inputs.index_copy_(2, up.rows, more)
                 for name, state in more_states.items():
                     states[name].index_copy_(1, up.rows, state)
             yield Chunk(start, stop, up.value, inputs, states)
+    if totals is not None:
+        totals.finish()
 
 
 def expected(
@@ -178,6 +181,7 @@ def expected(
             rest = [] if part.inputs is None else [(rows, part.inputs)]
             yield Expected(part.start, part.stop, part.log_value, rest)
         return
+    totals = Totals(counts)
     for stretch in stretches(circuit, stacks, source, ring):
         fold, zero = stretch.fold, stretch.start
         for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start):
@@ -185,7 +189,7 @@ def expected(
             first, again = _roots(up, ring, row_weights, start, stop)
             below = stretch.below(up.values, start, stop)
             room = stretch.room("down", up.values.buffer)
-            shares = _down(up.values, first, counts, below, room=room)
+            shares = _down(up.values, first, totals, below, room=room)
             found: list[tuple[slice | Tensor | None, Tensor]] = []
             flows = stretch.leaf_flows(up.values, shares)
             if flows is not None:
@@ -196,13 +200,14 @@ def expected(
                 below = stretch.below(up.again, start, stop)
                 if below is not None:
                     below = below.index_select(1, up.rows)
-                shares = _down(up.again, again, counts, below)
+                shares = _down(up.again, again, totals, below)
                 more = leaf_flows(up.again, shares).to(up.value.dtype)
                 found.append((start + up.rows, more))
             yield Expected(start, stop, up.value, found)
         if fold is not None:
             nothing = row_weights[:0]
             yield Expected(zero, zero, nothing, [(None, fold.down(counts).to(row_weights.dtype))])
+    totals.finish()
 
 
 def _again(
@@ -233,15 +238,15 @@ def _roots(
 def _down(
     values: Values,
     root: Tensor,
-    counts: Sequence[Tensor] | None,
+    totals: Totals | None,
     observed: Tensor | None,
     keep_states: bool = False,
     room: Tensor | None = None,
 ) -> Shares:
-    """One downward pass of shares; counts are added to `counts`."""
+    """One downward pass of shares; counts are added to `totals`."""
     root = root.to(values.buffer.dtype)
     shares = Shares(
-        values, root, counts=counts, observed=observed, keep_states=keep_states, room=room
+        values, root, totals=totals, observed=observed, keep_states=keep_states, room=room
     )
     downward(values, shares)
     return shares

@@ -130,7 +130,6 @@ def downward(values: Values, flow: Flow) -> None:
         for step in reversed(range(layer.steps)):
             factors = factors_at(layer, children, out, step)
             flow.descend(values, place, step, factors, out[step])
-        flow.leave(values, place)
 
 
 def read_children(values: Values, place: int) -> list[Sequence[Tensor]]:
@@ -177,9 +176,6 @@ class Flow(ABC):
     def enter(self, values: Values, place: int) -> None:  # noqa: B027
         """Called before the steps of a layer."""
 
-    def leave(self, values: Values, place: int) -> None:  # noqa: B027
-        """Called after the steps of a layer."""
-
     @abstractmethod
     def descend(
         self,
@@ -194,6 +190,39 @@ class Flow(ABC):
         """
 
 
+class Totals:
+    """Expected counts added up over the chunks of many passes; `finish` adds them to `counts`."""
+
+    def __init__(self, counts: Sequence[Tensor]) -> None:
+        self.counts = counts
+        self._known: dict[tuple[int, int], tuple[LayerWeights, Layer, list[Counts]]] = {}
+
+    def of(self, values: Values, place: int) -> list[Counts]:
+        """What collects the counts of a layer: one for all steps if they share their weights."""
+        layer, mixing = values.circuit.layers[place], values.weights[place]
+        if mixing[0] is None:
+            return []
+        key = (id(values.weights), place)
+        if key not in self._known:
+            like, distinct = mixing[0].values, 1 if mixing[0] is mixing[-1] else layer.steps
+            shape = (distinct, *like.shape)
+            total = torch.zeros(shape, dtype=torch.float64, device=like.device)
+            counters = [Counts(part) for part in total.unbind(0)]
+            self._known[key] = (values.weights, layer, counters)
+        return self._known[key][2]
+
+    def finish(self) -> None:
+        """Add what was found to the counts of the tables."""
+        for (_, place), (weights, layer, counters) in self._known.items():
+            assert layer.table is not None and layer.slots is not None
+            count = self.counts[layer.table]
+            for slots, counter, mixing in zip(layer.slots, counters, weights[place], strict=False):
+                assert mixing is not None
+                index = torch.as_tensor(slots, device=count.device)
+                count.index_add_(0, index, counter.finish(mixing))
+        self._known = {}
+
+
 class Shares(Flow):
     """Real flows: posterior probabilities under Log, gradients under Linear; and expected counts.
 
@@ -205,7 +234,7 @@ class Shares(Flow):
         values: Values,
         root: Tensor,
         *,
-        counts: Sequence[Tensor] | None = None,
+        totals: Totals | None = None,
         observed: Tensor | None = None,
         keep_states: bool = False,
         room: Tensor | None = None,
@@ -215,30 +244,20 @@ class Shares(Flow):
         if not circuit.covers:
             self.buffer.zero_()
         self.buffer[int(circuit.row_of[circuit.root])] = root
-        self.counts = counts
+        self.totals = totals
         self.observed = observed
         self.add = not circuit.is_tree
         self.states: dict[tuple[int, int], Tensor] | None = {} if keep_states else None
         self.given: dict[tuple[int, int], Tensor] = {}  # the flows of what the values were given
         if (len(circuit.layers), 0) in values.given:
             self.given[len(circuit.layers), 0] = root[None, None]
-        self._totals: Tensor | None = None
-        self._entries: Tensor | None = None
 
     def inputs(self, circuit: Circuit) -> Tensor:
         """The flow into every component, (sum of k_j, B)."""
         return self.buffer[CONSTANTS : CONSTANTS + circuit.input_rows]
 
     def enter(self, values: Values, place: int) -> None:
-        layer, mixing = values.circuit.layers[place], values.weights[place]
-        self._counters: list[Counts] = []
-        if self.counts is None or mixing[0] is None:
-            return
-        distinct = 1 if mixing[0] is mixing[-1] else layer.steps
-        shape = (distinct, *mixing[0].values.shape)
-        device = mixing[0].values.device
-        self._totals = torch.zeros(shape, dtype=torch.float64, device=device)
-        self._counters = [Counts(total) for total in self._totals.unbind(0)]
+        self._counters = [] if self.totals is None else self.totals.of(values, place)
 
     def descend(
         self,
@@ -267,17 +286,6 @@ class Shares(Flow):
         for position, weight in values.evidence.get((place, step), ()):
             below[position] = ring.pass_evidence(below[position], weight)
         self._hand_on(values, place, step, split_flow(layer, ring, factors, below))
-
-    def leave(self, values: Values, place: int) -> None:
-        layer = values.circuit.layers[place]
-        if not self._counters or self.counts is None:
-            return
-        assert layer.table is not None and layer.slots is not None
-        slots = torch.as_tensor(layer.slots[: len(self._counters)], device=self.buffer.device)
-        weights = values.weights[place][: len(self._counters)]
-        for place_slots, counter, mixing in zip(slots, self._counters, weights, strict=True):
-            assert mixing is not None
-            self.counts[layer.table].index_add_(0, place_slots, counter.finish(mixing))
 
     def _observed(self, layer: Layer, step: int) -> Tensor | None:
         if self.observed is None:

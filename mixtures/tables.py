@@ -101,9 +101,12 @@ class Table(nn.Module):
         Structural zeros get no pseudo-count and stay zero.
         """
         values = self.values
-        counts = counts + pseudo_count * (values > 0)
+        if pseudo_count:
+            counts = counts + pseudo_count * (values > 0)
         total = counts.sum(-1, keepdim=True)
-        self.set(torch.where(total > 0, counts / total, values.double()).to(values.dtype))
+        found = (counts / total).to(values.dtype)
+        massless = ~(total > 0)
+        self.set(torch.where(massless, values, found) if bool(massless.any()) else found)
 
     def extra_repr(self) -> str:
         return " x ".join(str(size) for size in self.logits.shape)
