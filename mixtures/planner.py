@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, Builder, Circuit, Integers, Layer
+from mixtures.patterncodes import PatternCodes
 from mixtures.patterns import Group, Place, Plan, Symbols, restricted
 
-DENSE = 32  # so many patterns are numbered without looking whether each occurs
+DENSE = 32  # so many patterns are numbered without looking whether each occurs,
+SPARSE = 32  # or one for so many rows
 SAMPLE = 2048  # rows looked at before all are
 TOGETHER = 2**23  # combinations of children's patterns that are looked for at once
 KEPT_PLANS = 8  # of one data set, for as many structures
@@ -64,12 +66,10 @@ class _Planner:
         self.size = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # patterns; 0: has none
         self.first = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # the first row of a node
         self.rows: dict[int, int] = {}  # width -> rows so far
-        self.codes = torch.empty(
-            (len(circuit.row_of), self.count), dtype=torch.int32, device=self.device
-        )
+        self.codes = PatternCodes(len(circuit.row_of), symbols.codes[:, start:stop])
         self.any = _Flags(symbols.observed, self.rows, self.device)
         self.groups: list[Group] = []
-        self.inputs = self._leaves(symbols, start, stop)
+        self.inputs = self._leaves(symbols)
 
     def plan(self) -> Plan | None:
         for layer in self.circuit.layers:
@@ -79,12 +79,9 @@ class _Planner:
             return None
         return _Above(self).plan()
 
-    def _leaves(
-        self, symbols: Symbols, start: int, stop: int
-    ) -> tuple[tuple[int, int, Tensor], ...]:
+    def _leaves(self, symbols: Symbols) -> tuple[tuple[int, int, Tensor], ...]:
         sizes, d = symbols.sizes, self.circuit.variables
         self.symbols = max(sizes)
-        self.codes[CONSTANTS : CONSTANTS + d] = symbols.codes[:, start:stop]
         found = []
         for width in sorted(set(self.circuit.inputs)):
             own = [j for j in range(d) if sizes[j] and self.circuit.inputs[j] == width]
@@ -121,62 +118,60 @@ class _Planner:
         self, owners: Integers, nodes: Integers, places: Integers
     ) -> list[tuple[int, Tensor]]:
         """The patterns (m, q) of nodes with few combinations of patterns of their children."""
-        sizes = torch.as_tensor(self.size[owners], dtype=torch.int32, device=self.device)
-        strides = torch.ones_like(sizes)
-        strides[:-1] = sizes[1:].flip(0).cumprod(0, dtype=torch.int32).flip(0)
-        key = self.codes.index_select(0, self._on(owners[-1]))
-        for child in range(len(owners) - 1):
-            part = self.codes.index_select(0, self._on(owners[child]))
-            key.addcmul_(part, strides[child, :, None])
+        sizes = self.size[owners]
+        strides = numpy.ones_like(sizes)
+        strides[:-1] = sizes[:0:-1].cumprod(0)[::-1]
         most = sizes.prod(0)
-        kept = 2 * most <= self.count
-        if self.count > 2 * SAMPLE and not bool(kept.all()):
-            sample = key[:, :: self.count // SAMPLE].sort(1).values
-            distinct = 1 + (sample[:, 1:] != sample[:, :-1]).sum(1)
-            kept |= distinct <= sample.shape[1] * (1 - sample.shape[1] / self.count)
-        else:
-            kept = torch.ones_like(kept)
-        if int(most.max()) > DENSE or not bool((2 * most <= self.count).all()):
-            taken = torch.zeros((len(key), int(most.max())), dtype=torch.int32, device=self.device)
-            for row, own in zip(taken, key, strict=True):
-                row.index_fill_(0, own.long(), 1)
-            number = taken.cumsum(1, dtype=torch.int32)
-            most = number[:, -1]
-            kept &= 2 * most <= self.count
-            held = taken.nonzero()
-            keys = torch.zeros((len(key), int(most.max())), dtype=torch.int64, device=self.device)
-            keys[held[:, 0], number[held[:, 0], held[:, 1]].long() - 1] = held[:, 1]
-            for line, own in zip(number, key, strict=True):
-                own.copy_(line.index_select(0, own)).sub_(1)
+        key = self.codes.joint(owners, strides, int(most.max()))
+        kept = self._promising(key, most)
+        if not kept.all():
+            owners, nodes, places, most = owners[:, kept], nodes[kept], places[kept], most[kept]
+            sizes, strides = sizes[:, kept], strides[:, kept]
+            key = key[torch.as_tensor(kept, device=self.device)]
+        if not len(nodes):
+            return []
+        if int(most.max()) > max(DENSE, self.count // SPARSE) or (2 * most > self.count).any():
+            key, keys, most = _present(key, int(most.max()))
         else:
             keys = torch.arange(int(most.max()), device=self.device).expand(len(key), -1)
-        self.codes.index_copy_(0, self._on(nodes), key)
-        digits = keys.div(strides[:, :, None], rounding_mode="floor") % sizes[:, :, None]
+        self.codes.put(nodes, key)
+        steps, bases = self._on(strides)[:, :, None], self._on(sizes)[:, :, None]
+        digits = keys.div(steps, rounding_mode="floor") % bases
         return [
             (int(place), digits[:, number, :size])
             for number, (place, size) in enumerate(zip(places, most.tolist(), strict=True))
-            if bool(kept[number])
+            if 2 * size <= self.count
         ]
+
+    def _promising(self, key: Tensor, most: Integers) -> NDArray[numpy.bool_]:
+        """Which nodes have few patterns as far as some of the rows (N, n) show."""
+        kept = 2 * most <= self.count
+        if self.count <= 2 * SAMPLE or bool(kept.all()):
+            return numpy.ones(len(key), dtype=bool)
+        sample = key[:, :: self.count // SAMPLE].sort(1).values
+        distinct = 1 + (sample[:, 1:] != sample[:, :-1]).sum(1)
+        few = distinct <= sample.shape[1] * (1 - sample.shape[1] / self.count)
+        return kept | few.numpy(force=True)
 
     def _alone(self, children: Sequence[int], node: int) -> Tensor | None:
         """The patterns (m, q) of a node as those of its children; None if there are too many."""
         sizes = self.size[children].tolist()
-        key, count = self.codes[children[0]], sizes[0]
+        key, count = self.codes.one(children[0]), sizes[0]
         for child, size in zip(children[1:], sizes[1:], strict=True):
             if count * size >= 2**31:
                 compressed = _distinct(key, self.count)
                 if compressed is None or compressed[1] * size >= 2**31:
                     return None
                 key, count = compressed
-            key, count = key * size + self.codes[child], count * size
+            key, count = key * size + self.codes.one(child), count * size
         compressed = _distinct(key, self.count)
         if compressed is None:
             return None
         key, count = compressed
-        self.codes[node] = key
+        self.codes.put(numpy.array([node]), key[None])
         example = key.new_empty(count, dtype=torch.int64)
         example[key.long()] = torch.arange(self.count, device=self.device)
-        return torch.stack([self.codes[child].index_select(0, example) for child in children])
+        return torch.stack([self.codes.one(child).index_select(0, example) for child in children])
 
     def _group(self, layer: Layer, step: int, members: Sequence[tuple[int, Tensor]]) -> None:
         places = [place for place, _ in members]
@@ -300,7 +295,7 @@ class _Above:
     def _gathered(self, nodes: Integers) -> Tensor:
         """The rows (N, n) where the values of nodes are found, for every row of data."""
         first = self.planner._on(self.planner.first[nodes].astype(numpy.int32))
-        return self.planner.codes.index_select(0, self.planner._on(nodes)) + first[:, None]
+        return self.planner.codes.get(nodes) + first[:, None]
 
     def _seen(self) -> tuple[Tensor, ...] | None:
         flags = self.planner.any.flags
@@ -348,6 +343,23 @@ def _blocks(places: Integers, product: NDArray[Any]) -> list[Integers]:
             found.append([])
         found[-1].append(place)
     return [places[numpy.sort(block)] for block in found]
+
+
+def _present(key: Tensor, most: int) -> tuple[Tensor, Tensor, Integers]:
+    """Keys (N, n) below `most` renumbered without gaps; which ones there are (N, largest number of
+    them), and how many.
+    """
+    taken = torch.zeros((len(key), most), dtype=torch.int32, device=key.device)
+    for row, own in zip(taken, key, strict=True):
+        row.index_fill_(0, own.long(), 1)
+    number = taken.cumsum(1, dtype=torch.int32)
+    count = number[:, -1]
+    held = taken.nonzero()
+    keys = torch.zeros((len(key), int(count.max())), dtype=torch.int64, device=key.device)
+    keys[held[:, 0], number[held[:, 0], held[:, 1]].long() - 1] = held[:, 1]
+    lines = zip(number, key, strict=True)
+    renumbered = torch.stack([line.index_select(0, own.int()).sub_(1) for line, own in lines])
+    return renumbered, keys, count.numpy(force=True)
 
 
 def _distinct(key: Tensor, rows: int) -> tuple[Tensor, int] | None:

@@ -1,0 +1,54 @@
+"""Which pattern every row of data has at each node of a tree, in numbers as small as they fit."""
+
+from __future__ import annotations
+
+import numpy
+import torch
+from torch import Tensor
+
+from mixtures.circuit import CONSTANTS, Integers
+from mixtures.leafrows import evenly
+
+SMALL = 256  # patterns that fit into a byte
+
+
+class PatternCodes:
+    """Codes (n,) of nodes, begun with those of leaves (d, n); put and got many nodes at a time."""
+
+    def __init__(self, nodes: int, leaves: Tensor) -> None:
+        self._parts = [leaves]
+        self._part = numpy.full(nodes, -1, dtype=numpy.int64)
+        self._row = numpy.zeros(nodes, dtype=numpy.int64)
+        own = slice(CONSTANTS, CONSTANTS + len(leaves))
+        self._part[own], self._row[own] = 0, numpy.arange(len(leaves))
+
+    def put(self, nodes: Integers, codes: Tensor) -> None:
+        """Note the codes (N, n) of nodes, which are not copied."""
+        self._part[nodes], self._row[nodes] = len(self._parts), numpy.arange(len(codes))
+        self._parts.append(codes)
+
+    def get(self, nodes: Integers) -> Tensor:
+        """The codes (N, n) of nodes; not to be written to."""
+        parts, rows = self._part[nodes], self._row[nodes]
+        if bool((parts == parts[0]).all()):
+            own, spaced = self._parts[parts[0]], evenly(rows)
+            if spaced is not None:
+                return own[spaced]
+            return own.index_select(0, torch.as_tensor(rows, device=own.device))
+        pairs = zip(parts.tolist(), rows.tolist(), strict=True)
+        return torch.stack([self._parts[part][row].to(torch.int32) for part, row in pairs])
+
+    def one(self, node: int) -> Tensor:
+        """The codes (n,) of one node."""
+        own: Tensor = self._parts[self._part[node]][self._row[node]]
+        return own.to(torch.int32)
+
+    def joint(self, owners: Integers, strides: Integers, most: int) -> Tensor:
+        """The sum over children c of strides[c, i] codes[owners[c, i]], (N, n), below `most`."""
+        kind = torch.uint8 if most <= SMALL else torch.int32
+        key = self.get(owners[-1]).to(kind)
+        for child, stride in zip(owners[:-1], strides[:-1], strict=True):
+            part = self.get(child).to(kind)
+            factor = torch.as_tensor(stride[:, None], device=key.device).to(kind)
+            key = torch.addcmul(key, part, factor)
+        return key
