@@ -10,6 +10,7 @@ from torch import Tensor
 from mixtures import engine
 from mixtures.coefficients import CoefficientTensor
 from mixtures.components import Components, Data
+from mixtures.components.encoding import unpacked
 from mixtures.semiring import Linear
 
 
@@ -43,7 +44,7 @@ def fill(data: Data | None, weights: Tensor, components: Components) -> Tensor:
         return expected
     values, seen = data.values.movedim(1, 0), data.observed
     if seen is None:
-        return values
+        return unpacked(values)
     seen = seen.movedim(1, 0)
     seen = seen.reshape(seen.shape + (1,) * (values.ndim - seen.ndim))
     return torch.where(seen, values.to(expected.dtype), expected)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, final
 import torch
 from torch import Tensor
 
-from mixtures.components.encoding import Data, blocks, column, encode
+from mixtures.components.encoding import Data, blocks, column, encode, unpacked
 from mixtures.components.hooks import FAMILIES, Statistics
 from mixtures.components.moments import Moments, refuse_overriding
 
@@ -231,7 +231,7 @@ class Components(Moments):
         """
         if len(indices) != len(data):
             raise ValueError(f"expected indices for {len(data)} rows, got {len(indices)}")
-        return self._complete(self._checked(indices), data, generator).movedim(0, 1)
+        return unpacked(self._complete(self._checked(indices), data, generator)).movedim(0, 1)
 
     def _checked(self, indices: Tensor) -> Tensor:
         if indices.ndim != 2 or indices.shape[1] != self.variables or indices.is_floating_point():

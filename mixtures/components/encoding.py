@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mixtures.components.coding import FEWEST_ROWS, WHOLE_ROWS, Coding, coded
 
+BYTE = 255  # the largest whole number that is held in a byte
 BLOCK = 2**21
 """About so many numbers are worked on at a time where all of them would be too many."""
 
@@ -80,7 +81,8 @@ def encode(
     """Values (d, n, *event) and observed (None, (d, n) or (d, n, *event)) of rows x (n, d, *event).
 
     x is a tensor, an array, a masked array, a data frame or nested lists. NaN, None, NA and masked
-    entries are missing; floating-point numbers become `dtype`, integers and bool stay as they are.
+    entries are missing; floating-point numbers become `dtype`, bool and integers stay as they are,
+    but for integers that are all between 0 and 255: they are held in bytes.
 
     Raises ValueError for text, naming its column, and for any other shape than (n, d, *event).
 
@@ -106,6 +108,9 @@ def _moved(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     if values.is_floating_point():
         known = values.detach().isnan().logical_not_()
         values = values.to(dtype)
+    elif values.dtype.itemsize > 1 and values.numel():
+        if bool((values.min() >= 0) & (values.max() <= BYTE)):
+            values = values.to(torch.uint8)
     return values.movedim(1, 0).contiguous(), known
 
 
@@ -114,12 +119,16 @@ def _moved_by_blocks(
 ) -> tuple[Tensor, Tensor | None]:
     """The same of an array, of which no second copy is made; it may be mapped from a disk."""
     n, d, *event = array.shape
-    kind = _from_numbers(array[:0]).dtype
+    whole = array.dtype.kind in "iu" and array.dtype.itemsize > 1 and array.size > 0
+    if whole and array.min() >= 0 and array.max() <= BYTE:
+        kind, into = torch.uint8, _bytes_from
+    else:
+        kind, into = _from_numbers(array[:0]).dtype, _from_numbers
     kind = dtype if kind.is_floating_point else kind
     moved = torch.empty((d, n, *event), dtype=kind, device=device)
     known = None
     for rows in blocks(n, math.prod(array.shape[1:])):
-        block = _from_numbers(array[rows]).to(device)
+        block = into(array[rows]).to(device)
         if block.is_floating_point():
             missing = block.isnan()
             if known is None and bool(missing.any()):
@@ -128,6 +137,11 @@ def _moved_by_blocks(
                 known[:, rows] = missing.logical_not_().movedim(1, 0)
         moved[:, rows] = block.to(kind).movedim(1, 0)
     return moved, None if known is None else known.movedim(0, 1)
+
+
+def unpacked(values: Tensor) -> Tensor:
+    """Values as they are shown: bytes as int64."""
+    return values.long() if values.dtype == torch.uint8 else values
 
 
 def blocks(rows: int, numbers: int) -> Iterator[slice]:
@@ -167,6 +181,10 @@ def _as_rows(
     if array.dtype.kind in "biuf":
         return array, None
     return _from_objects(array.astype(object), names)
+
+
+def _bytes_from(array: np.ndarray[Any, Any]) -> Tensor:
+    return torch.from_numpy(array.astype(np.uint8))
 
 
 def _from_numbers(array: np.ndarray[Any, Any]) -> Tensor:
