@@ -35,9 +35,7 @@ from mixtures.source import Source, located
 from mixtures.source import from_tensor as from_tensor
 from mixtures.stretch import Upward, stretches
 
-STEP_ELEMENTS = (
-    2**18
-)  # numbers one step of a chunk should touch: large enough to outweigh its overhead
+STEP_ELEMENTS = 2**19  # numbers a step of a chunk should touch, to outweigh its overhead
 CHUNK_ELEMENTS = 2**23  # numbers a chunk may hold at most
 
 
