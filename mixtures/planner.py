@@ -349,16 +349,15 @@ def _present(key: Tensor, most: int) -> tuple[Tensor, Tensor, Integers]:
     """Keys (N, n) below `most` renumbered without gaps; which ones there are (N, largest number of
     them), and how many.
     """
-    taken = torch.zeros((len(key), most), dtype=torch.int32, device=key.device)
-    for row, own in zip(taken, key, strict=True):
-        row.index_fill_(0, own.long(), 1)
+    first = most * torch.arange(len(key), device=key.device)[:, None]
+    flat = (key.long() + first).view(-1)
+    taken = flat.bincount(minlength=len(key) * most).view(-1, most) > 0
     number = taken.cumsum(1, dtype=torch.int32)
     count = number[:, -1]
-    held = taken.nonzero()
     keys = torch.zeros((len(key), int(count.max())), dtype=torch.int64, device=key.device)
-    keys[held[:, 0], number[held[:, 0], held[:, 1]].long() - 1] = held[:, 1]
-    lines = zip(number, key, strict=True)
-    renumbered = torch.stack([line.index_select(0, own.int()).sub_(1) for line, own in lines])
+    node, held = taken.nonzero().unbind(1)
+    keys[node, number[taken].long() - 1] = held
+    renumbered = number.view(-1).index_select(0, flat).view(key.shape) - 1
     return renumbered, keys, count.numpy(force=True)
 
 

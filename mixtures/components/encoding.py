@@ -108,9 +108,8 @@ def _moved(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     if values.is_floating_point():
         known = values.detach().isnan().logical_not_()
         values = values.to(dtype)
-    elif values.dtype.itemsize > 1 and values.numel():
-        if bool((values.min() >= 0) & (values.max() <= BYTE)):
-            values = values.to(torch.uint8)
+    elif _fits_bytes(values):
+        values = values.to(torch.uint8)
     return values.movedim(1, 0).contiguous(), known
 
 
@@ -119,8 +118,7 @@ def _moved_by_blocks(
 ) -> tuple[Tensor, Tensor | None]:
     """The same of an array, of which no second copy is made; it may be mapped from a disk."""
     n, d, *event = array.shape
-    whole = array.dtype.kind in "iu" and array.dtype.itemsize > 1 and array.size > 0
-    if whole and array.min() >= 0 and array.max() <= BYTE:
+    if array.dtype.kind in "iu" and _fits_bytes(array):
         kind, into = torch.uint8, _bytes_from
     else:
         kind, into = _from_numbers(array[:0]).dtype, _from_numbers
@@ -181,6 +179,12 @@ def _as_rows(
     if array.dtype.kind in "biuf":
         return array, None
     return _from_objects(array.astype(object), names)
+
+
+def _fits_bytes(values: Tensor | np.ndarray[Any, Any]) -> bool:
+    """Whether whole numbers take more than a byte each, and need not."""
+    wide = values.dtype.itemsize > 1 and 0 not in values.shape
+    return wide and bool(values.min() >= 0) and bool(values.max() <= BYTE)
 
 
 def _bytes_from(array: np.ndarray[Any, Any]) -> Tensor:
