@@ -33,6 +33,7 @@ from mixtures.passes import (
 from mixtures.semiring import Linear, Log, Sample, Semiring
 from mixtures.source import Source, located
 from mixtures.source import from_tensor as from_tensor
+from mixtures.star import Star
 from mixtures.stretch import Upward, stretches
 
 STEP_ELEMENTS = 2**19  # numbers a step of a chunk should touch, to outweigh its overhead
@@ -88,6 +89,9 @@ def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -
     network = _serving(circuit, stacks, source, ring)
     if network is not None:
         return network.contract(source)
+    star = Star.of(circuit, stacks, source, ring)
+    if star is not None:
+        return star.contract()
     chain = Chain.of(circuit, stacks, source, ring)
     if chain is not None:
         return chain.contract(lambda part: contract(circuit, stacks, part, ring))
@@ -171,6 +175,11 @@ def expected(
     if network is not None:
         for start, stop, value, inputs in network.sweep(source, row_weights, counts):
             yield Expected(start, stop, value, [(slice(start, stop), inputs)])
+        return
+    star = Star.of(circuit, stacks, source, ring)
+    if star is not None:
+        for start, stop, value in star.expected(row_weights, counts):
+            yield Expected(start, stop, value, [])
         return
     chain = Chain.of(circuit, stacks, source, ring)
     if chain is not None:

@@ -61,6 +61,10 @@ class Leaves(Entries):
     def collect_basis(self, sums: Tensor) -> None:
         add(self.one.statistics_of(sums[None]), self.statistics)
 
+    def joint(self) -> JointRows | None:
+        natural = self.components.joint(self.data)
+        return None if natural is None else JointRows(self, natural)
+
     def symbols(self) -> Tensor:
         data = self._symbol_data
         return _log_prob(self.one if self.tied else self.components, data)
@@ -101,6 +105,31 @@ class Leaves(Entries):
     def collect_symbols(self, weights: Tensor) -> None:
         components = self.one if self.tied else self.components
         add_statistics(components, self._symbol_data, weights, self.statistics)
+
+
+class JointRows:
+    """Densities of whole rows under each component as one product, natural (k, d s)."""
+
+    def __init__(self, leaves: Leaves, natural: Tensor) -> None:
+        self.components, self.leaves, self.natural = leaves.components, leaves, natural
+        self._rows: slice | None = None  # whose features are held
+
+    @property
+    def features(self) -> int:
+        return self.natural.shape[1]
+
+    def logs(self, rows: slice) -> Tensor:
+        return (self.natural @ self._features_of(rows)).to(self.components.dtype)
+
+    def collect(self, rows: slice, weights: Tensor) -> None:
+        found = self.components.joint_statistics(self._features_of(rows), weights)
+        add(self.components.pool_shared(found), self.leaves.statistics)
+
+    def _features_of(self, rows: slice) -> Tensor:
+        if rows is not self._rows:
+            data = self.leaves.data.rows(rows)
+            self._rows, self._features = rows, self.components.joint_features(data)
+        return self._features
 
 
 def add_statistics(

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 from torch import Tensor
 
+from mixtures.joint import Joint
+
 Rows = slice | Tensor  # which rows of the data
 
 
@@ -42,6 +44,10 @@ class Entries:
     def collect_rows(self, rows: Rows, weights: Tensor) -> None:
         """Take posteriors (d, max k, B) of the components of all variables."""
         raise NotImplementedError
+
+    def joint(self) -> Joint | None:
+        """The densities of whole rows, if they are known better than as products."""
+        return None
 
     def collect_symbols(self, weights: Tensor) -> None:
         """Take posteriors summed over the entries of each symbol, float64, shaped as `symbols`."""

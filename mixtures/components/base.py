@@ -146,14 +146,14 @@ class Components(Moments):
         """Finite a (d or 1, k, s) with log f = <a, basis of x> in full precision for these data,
         and what no log f exceeds; or None.
         """
-        return None if self._absent is not None else self._exponents(data)
+        return None if self._absent is not None else self._exponents(data, self.dtype)
 
     @final
     def basis(self, data: Data) -> Tensor:
         """The functions of x that `exponents` weighs, (d, s, n): zero where x is missing, the last
         one constant.
         """
-        return self._basis(data)
+        return self._basis(data, self.dtype)
 
     @final
     def statistics_of(self, sums: Tensor) -> Statistics:
@@ -264,6 +264,37 @@ class Components(Moments):
             raise ValueError(f"expected weights of shape {expected}, got {tuple(weights.shape)}")
         weights = self._masked(weights.detach())
         return self._collect(data, weights if self._counting else weights.double())
+
+    @final
+    @torch.no_grad()
+    def joint(self, data: Data) -> Tensor | None:
+        """Finite a (k, d s), float64, with sum over j of log f_{j,i}(x_j) = a times `joint_features`,
+        in full precision for these data; or None.
+        """
+        if self._absent is not None:
+            return None
+        natural, exponents = self._natural(), self._exponents(data, torch.float64)
+        found = natural if exponents is None else exponents[0]
+        return None if found is None else self._expanded(found.double()).transpose(0, 1).flatten(1)
+
+    @final
+    @torch.no_grad()
+    def joint_features(self, data: Data) -> Tensor:
+        """(d s, n), float64, zero where x is missing."""
+        if self._natural() is not None:
+            return self._features(data).mT.double().flatten(0, 1)
+        return self._basis(data, torch.float64).flatten(0, 1)
+
+    @final
+    @torch.no_grad()
+    def joint_statistics(self, features: Tensor, weights: Tensor) -> Statistics:
+        """`statistics` where all variables of a row have the same component: weights (k, n), given
+        the features of the rows.
+        """
+        sums = (features @ weights.double().mT).unflatten(0, (self.variables, -1)).mT
+        if self._natural() is None:
+            return self._of_basis(sums)
+        return {"count": sums, "weight": sums.sum(-1)}
 
     def _summed(self, data: Data, weights: Callable[[Data], Tensor]) -> Statistics:
         """Statistics of all rows, whose weights (d, max k_j, n) are asked for block by block."""

@@ -110,12 +110,14 @@ class Gaussian(Family):
         away = (x - self.location.unsqueeze(-1)).mul_(scale)
         return torch.addcmul(constant, away, away, value=-0.5)
 
-    def _exponents(self, data: Data) -> tuple[Tensor, float] | None:
+    def _exponents(self, data: Data, dtype: torch.dtype) -> tuple[Tensor, float] | None:
         """Those of (x - c)^2, x - c and 1.
 
         The terms are at most T = (|x - c| + |m - c|)^2 / 2v, and so the error is a few units in the
         last place of T, where that of (x - m)^2 / 2v is a few of its own.
         """
+        if type(self)._log_prob is not Gaussian._log_prob:
+            return None
         seen = data.any_observed
         away = (data.values - self.centre).abs_()
         if seen is not None:
@@ -123,13 +125,13 @@ class Gaussian(Family):
         furthest = away.amax(1, keepdim=True) if away.shape[1] else away.new_zeros(len(away), 1)
         mean, precision = self.location - self.centre, (-self.log_variance).exp()
         largest = ((furthest + mean.abs()).square() * precision).amax() / 2
-        if not largest * torch.finfo(self.dtype).eps < LOST:
+        if not largest * torch.finfo(dtype).eps < LOST:
             return None
         constant = -0.5 * (mean.square() * precision + self.log_variance) - HALF_LOG_TAU
         top = -0.5 * float(self.log_variance.detach().amin()) - HALF_LOG_TAU
         return torch.stack([-0.5 * precision, mean * precision, constant], -1), top
 
-    def _basis(self, data: Data) -> Tensor:
+    def _basis(self, data: Data, dtype: torch.dtype) -> Tensor:
         seen = data.any_observed
         basis = data.values.new_empty((len(data.values), 3, len(data)), dtype=torch.float64)
         torch.sub(data.values, self.centre, out=basis[:, 1])
@@ -137,7 +139,7 @@ class Gaussian(Family):
         if seen is not None:
             basis.masked_fill_(~seen.unsqueeze(1), 0.0)
         torch.square(basis[:, 1], out=basis[:, 0])
-        return basis.to(self.dtype)
+        return basis.to(dtype)
 
     def _of_basis(self, sums: Tensor) -> Statistics:
         second, first, weight = sums.unbind(-1)
@@ -235,9 +237,6 @@ class LogNormal(Gaussian):
 
     def _domain(self, variable: int) -> str:
         return "numbers above 0"
-
-    def _exponents(self, data: Data) -> tuple[Tensor, float] | None:
-        return None
 
     def _statistics(self, x: Tensor, weights: Tensor) -> Statistics:
         return super()._statistics(x.double().log(), weights)

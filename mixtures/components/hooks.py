@@ -199,14 +199,14 @@ class Hooks(nn.Module, ABC):
 
     # Hooks: families whose log f is a sum of a few functions of x, whatever the component ----
 
-    def _exponents(self, data: Data) -> tuple[Tensor, float] | None:
+    def _exponents(self, data: Data, dtype: torch.dtype) -> tuple[Tensor, float] | None:
         """Finite a (d or 1, k, s) with log f = <a, basis of x>, and what no log f exceeds; None if
-        there are none, or if so many digits cancel in the sum for some of the data that they would
-        be missed.
+        there are none, or if so many digits of `dtype` cancel in the sum for some of the data that
+        they would be missed.
         """
         return None
 
-    def _basis(self, data: Data) -> Tensor:
+    def _basis(self, data: Data, dtype: torch.dtype) -> Tensor:
         """(d, s, n), zero where x is missing; the last function is constant, one."""
         raise ValueError(f"log f of {type(self).__name__} is no sum of a few functions")
 
