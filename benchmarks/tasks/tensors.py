@@ -56,10 +56,6 @@ def nothing(sizes: Sizes, rng: numpy.random.Generator) -> dict[str, NDArray[Any]
     return {}
 
 
-RANK_NOTE = (
-    "profiled: sums of residues over shared states, a remainder for each state, and bases of up to "
-    "a thousand rows at each of the 40 transitions, where probes of two halves would need one"
-)
 FIXED = frozenset({"crossings"})
 RANK_GOALS = (Limit(5.0), Limit(GIB, of="memory"))
 TASKS = (
@@ -71,7 +67,6 @@ TASKS = (
         (OURS,),
         RANK_GOALS,
         fixed=FIXED,
-        note=RANK_NOTE,
         quick={"variables": 6, "states": 3, "components": 3},
     ),
     Task(
@@ -82,7 +77,6 @@ TASKS = (
         (OURS,),
         RANK_GOALS,
         fixed=frozenset({"crossings", "states", "components"}),
-        note=RANK_NOTE,
         quick={"variables": 8, "crossings": 3},
     ),
     Task(
