@@ -268,7 +268,7 @@ class Components(Moments):
     @final
     @torch.no_grad()
     def joint(self, data: Data) -> Tensor | None:
-        """Finite a (k, d s), float64: the sums over j of log f_{j,i}(x_j) are a @ `joint_features`, in
+        """Finite a (k, d s), float64: sums over j of log f_{j,i}(x_j) are a @ `joint_features`, in
         full precision for these data; or None.
         """
         if self._absent is not None:
