@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from mixtures import HMM, HT, LTM, Mixture, Tree, engine
+from mixtures import HMM, HT, LTM, Mixture, Tree, combining, engine, passes
 from mixtures.components import (
     Bernoulli,
     Binomial,
@@ -17,6 +17,7 @@ from mixtures.components import (
     Indicator,
     Mixed,
     Poisson,
+    coding,
 )
 from mixtures.learn import batches, em, stochastic_em
 from mixtures.learn.em import expectations
@@ -310,3 +311,49 @@ def test_learning_with_patterns_is_learning_without(dtype, monkeypatch):
         torch.testing.assert_close(
             table, other, rtol=1e-3, atol=1e-4 if dtype == torch.float32 else 1e-9
         )
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("observed", [False, True])
+def test_symbols_in_bytes_count_as_whole_numbers_of_any_width(dtype, observed):
+    """uint8, int16, int64 and floats: one set of codes, values and densities; 255 has a place."""
+    generator = seeded(5)
+    x = torch.randint(0, 4, (300, 8), generator=generator)
+    x[3, 2], seen = 255, torch.rand(x.shape, generator=generator) < 0.7
+    seen[3, 2] = True
+    W = LTM(Tree.balanced(8), 2, 3, **tables(0, dtype))
+    model = Mixture(W, Poisson(8, 2, **tables(1, dtype)))
+    mask = seen if observed else None
+    expected = model.log_prob(x.double(), observed=mask)
+    for kind in (torch.uint8, torch.int16, torch.int32, torch.int64):
+        for rows in (x.to(kind), x.to(kind).numpy()):
+            data = model.encode(rows, mask)
+            assert data.values.dtype == torch.uint8
+            torch.testing.assert_close(model.log_prob(data), expected)
+            found = data.coding
+            values = found.values.gather(1, found.codes.long())
+            known = torch.ones_like(x, dtype=torch.bool) if mask is None else mask
+            assert torch.equal(values[known.T].long(), x.T[known.T])
+    assert model.encode(x + 1).values.dtype == torch.int64  # 256 does not fit
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_outer_products_in_pieces_are_those_of_all_nodes_at_once(dtype, monkeypatch):
+    """Values, counts and statistics do not depend on how many nodes are combined at a time."""
+    model, x = kronecker(dtype)
+    data = model.encode(x)
+    weights = torch.ones(len(x), dtype=dtype)
+    monkeypatch.setattr(combining, "PIECE", 2**40)
+    whole, value = expectations(model, data, weights), model.log_prob(data)
+    asked = []
+    original = combining.mix_pieces
+    monkeypatch.setattr(passes, "mix_pieces", lambda *a, **k: (asked.append(1), original(*a, **k)))
+    monkeypatch.setattr(combining, "PIECE", 1)
+    monkeypatch.setattr(coding, "FEWEST_ROWS", 10**9)
+    data = model.encode(x)
+    parts = expectations(model, data, weights)
+    assert asked
+    tolerance = {"rtol": 1e-4, "atol": 1e-4} if dtype == torch.float32 else {}
+    torch.testing.assert_close(model.log_prob(data), value, **tolerance)
+    torch.testing.assert_close(parts.counts, whole.counts, **tolerance)
+    torch.testing.assert_close(parts.statistics, whole.statistics, **tolerance)

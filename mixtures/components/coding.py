@@ -53,7 +53,11 @@ def coded(values: Tensor, observed: Tensor | None) -> Coding | None:
     codes = _above(values, low, spread)
     if observed is not None:
         gap = torch.tensor(ranges, device=values.device)[:, None].to(codes.dtype)
-        codes = torch.where(observed, codes, gap)
+        if codes.dtype == torch.uint8:
+            hidden = _hidden(observed)
+            codes = (codes & ~hidden) | (gap & hidden)
+        else:
+            codes = torch.where(observed, codes, gap)
     codes = codes.to(torch.uint8 if max(sizes) <= 256 else torch.int32)
     gaps = any(missing) or not all(taken)
     return Coding(codes, sizes, *_symbols(values, low, ranges, max(sizes), gaps))
@@ -91,6 +95,10 @@ def _ranges(values: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Te
         whole = ~(fractional if observed is None else fractional & observed).any(1)
     if observed is None:
         low, high = values.amin(1), values.amax(1)
+    elif values.dtype == torch.uint8:
+        hidden, empty = _hidden(observed), ~observed.any(1)
+        low, high = (values | hidden).amin(1), (values & ~hidden).amax(1)
+        low, high = low.masked_fill(empty, 0), high.masked_fill(empty, 0)
     else:
         info = torch.finfo(values.dtype) if floating else torch.iinfo(values.dtype)
         low = values.masked_fill(~observed, info.max).amin(1)
@@ -102,6 +110,11 @@ def _ranges(values: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Te
         low, high = low.where(whole, 0), high.where(whole, 0)
     low, high = low.long(), high.long()
     return low, (high - low + 1).masked_fill(empty, 0), whole
+
+
+def _hidden(observed: Tensor) -> Tensor:
+    """Bytes of ones where nothing was observed, of zeros elsewhere: much faster than filling."""
+    return observed.view(torch.uint8) - 1
 
 
 def _symbols(
