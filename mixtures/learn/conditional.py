@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -191,17 +191,16 @@ def conditional_gradient(
         learning,
         generator,
     )
+    given = {"observed": observed, "weights": weights, "components": components}
     if isinstance(target, Mixture):
-        given = {"observed": observed, "weights": weights, "components": components}
         _refuse(given, "a target model")
         steps = _towards(target, objective or "l2", settings, validation)
+    elif objective in (None, "kl") and oracle is None:
+        steps = _from_rows(target, given, settings, validation)
     else:
-        if objective not in (None, "kl") or oracle is not None:
-            raise ValueError(
-                "rows of data are learned with objective='kl' and no oracle; 'l2' needs a target "
-                "model"
-            )
-        steps = _from_rows(target, observed, weights, components, settings, validation)
+        raise ValueError(
+            "rows of data are learned with objective='kl' and no oracle; 'l2' needs a target model"
+        )
     return Growth(_shown(steps, max_atoms, progress))
 
 
@@ -235,21 +234,14 @@ def _towards(
 
 
 def _from_rows(
-    x: Any,
-    observed: Any,
-    weights: Any,
-    components: Components | None,
-    settings: Settings,
-    validation: Any,
+    x: Any, given: Mapping[str, Any], settings: Settings, validation: Any
 ) -> Iterator[Stage]:
-    """Steps of greedy maximum likelihood."""
-    family = (
-        default_components(x, observed, torch.get_default_dtype())
-        if components is None
-        else components
-    )
+    """Steps of greedy maximum likelihood; given: `observed`, `weights` and `components`."""
+    observed, family = given["observed"], given["components"]
+    if family is None:
+        family = default_components(x, observed, torch.get_default_dtype())
     data = family.encode(x, observed)
-    mass = row_weights(weights, len(data))
+    mass = row_weights(given["weights"], len(data))
     rows = Rows(data, mass / mass.sum(), float(mass.sum()))
     judges = Judges(None, None if validation is None else family.encode(validation))
     make = maker(settings.atom, family, settings.states, fixed=False)

@@ -103,13 +103,8 @@ def stochastic_em(
     """
     ranks = Ranks.of(group, model.coefficients.device)
     with ranks.together():
-        check_pseudo_count(pseudo_count)
-        check_frozen(model, frozen)
-        if total is not None and not 0 < total < torch.inf:
-            raise ValueError(f"total must be positive and finite, got {total}")
-        if epochs < 0:
-            raise ValueError(f"epochs must be at least 0, got {epochs}")
-        running = Running() if running is None else running
+        _check_options(model, pseudo_count, frozen, total, epochs)
+    running = Running() if running is None else running
     begin(ranks, model, (pseudo_count, total, epochs, running.batches), frozen)
     first = running.batches == 0
     for epoch in range(epochs):
@@ -123,8 +118,27 @@ def stochastic_em(
             running.batches, running.rows, running.expected = running.batches + 1, rows, mixed
             yield Step(expected.log_likelihood, prior / size)
         if empty:
-            spent = "; an iterator is spent after one epoch" if epoch else ""
-            raise ValueError(f"expected at least one batch, got none in epoch {epoch}{spent}")
+            raise ValueError(_nothing_in(epoch))
+
+
+def _nothing_in(epoch: int) -> str:
+    spent = "; an iterator is spent after one epoch" if epoch else ""
+    return f"expected at least one batch, got none in epoch {epoch}{spent}"
+
+
+def _check_options(
+    model: Mixture,
+    pseudo_count: float,
+    frozen: Sequence[nn.Module],
+    total: float | None,
+    epochs: int,
+) -> None:
+    check_pseudo_count(pseudo_count)
+    check_frozen(model, frozen)
+    if total is not None and not 0 < total < torch.inf:
+        raise ValueError(f"total must be positive and finite, got {total}")
+    if epochs < 0:
+        raise ValueError(f"epochs must be at least 0, got {epochs}")
 
 
 def _rate(step: Schedule, t: int) -> float:
