@@ -44,6 +44,7 @@ class Mixtures(BaseEstimator):  # type: ignore[misc]
         max_iter: int = 100,
         tol: float = 1e-5,
         restarts: int = 1,
+        start: str = "data",
         batch_size: int | None = None,
         dtype: str = "float64",
         device: str | None = None,
@@ -61,6 +62,7 @@ class Mixtures(BaseEstimator):  # type: ignore[misc]
         self.max_iter = max_iter
         self.tol = tol
         self.restarts = restarts
+        self.start = start
         self.batch_size = batch_size
         self.dtype = dtype
         self.device = device
@@ -119,6 +121,7 @@ class Mixtures(BaseEstimator):  # type: ignore[misc]
             max_iter=self.max_iter,
             tol=self.tol,
             restarts=self.restarts,
+            start=self.start,
             batch_size=self.batch_size,
             progress=bool(self.verbose),
             generator=random,

@@ -43,8 +43,8 @@ class MixtureEstimator(  # type: ignore[misc]
     states: r of every latent; n_components: k densities per column (default: as many as states,
     and then "tmm" and "hmm" are the classical ones). tree: for "ltm" and "ht" a `Tree`,
     "balanced", "chain", "random" or "chow_liu" (default of "ltm"). pseudo_count, method, max_iter,
-    tol, restarts and batch_size are those of `mixtures.learn.fit`. Gaussian components have floors
-    in units of the data: put a StandardScaler before columns that are very small or large.
+    tol, restarts, start and batch_size are those of `mixtures.learn.fit`. Gaussian components have
+    floors in units of the data: put a StandardScaler before columns that are very small or large.
 
     Attributes: `model_` the fitted `Mixture`, with every query of the library; `history_`;
     `n_iter_`; `n_features_in_`; `feature_names_in_`.
@@ -172,6 +172,7 @@ class MixtureClassifier(ClassifierMixin, Mixtures):  # type: ignore[misc]
         max_iter: int = 100,
         tol: float = 1e-5,
         restarts: int = 1,
+        start: str = "data",
         batch_size: int | None = None,
         dtype: str = "float64",
         device: str | None = None,
@@ -190,6 +191,7 @@ class MixtureClassifier(ClassifierMixin, Mixtures):  # type: ignore[misc]
             max_iter=max_iter,
             tol=tol,
             restarts=restarts,
+            start=start,
             batch_size=batch_size,
             dtype=dtype,
             device=device,

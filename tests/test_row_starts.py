@@ -56,6 +56,18 @@ def test_memberships_make_the_tables():
         assert int(W.table(leaf)[rare].argmax()) == x[-1][leaf]
 
 
+@STARTS
+def test_rows_count_by_their_weights(start):
+    x = torch.tensor([[0, 0, 1]] * 30 + [[1, 1, 0]] * 10 + [[1, 0, 1]] * 20)
+    weights = torch.tensor([1.0] * 30 + [9.0] * 10 + [0.0] * 20)
+    model = Mixture(TMM(3, 2, 2), Indicator(3, 2)).double()
+    initialise(model, x, weights=weights, start=start, generator=generator(0))
+    W = model.coefficients
+    often = int(W.table(0)[:, 1].argmax())
+    assert float(W.table(W.tree.root)[0, often]) == pytest.approx(0.75, abs=0.1)
+    assert float(W.table(2)[often, 1]) < 0.3
+
+
 def sequences():
     """Ragged sequences of vectors from a chain that hardly leaves its states, with holes."""
     means = torch.tensor([[8.0, 0.0], [-8.0, 0.0], [0.0, 8.0]], dtype=torch.float64)

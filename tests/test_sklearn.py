@@ -251,12 +251,20 @@ X, Y = [[0.0, 1.0], [1.0, 0.5], [2.0, 0.2]], [0, 1, 1]
         ({"method": "magic"}, "method must be"),
         ({"tol": -1.0}, "tol must be"),
         ({"restarts": 0}, "restarts"),
+        ({"start": "nowhere"}, "start must be one of 'data', 'k-means'"),
+        ({"start": "k-means", "model": "ht"}, "start='k-means' is for trees"),
         ({"components": "bernoulli"}, "outside the domain of Bernoulli"),
     ],
 )
 def test_bad_parameters_are_refused_when_fitting(kind, options, what):
     with pytest.raises(ValueError, match=what):
         kind(**options).fit(X, Y)
+
+
+def test_clusters_of_rows_are_a_start():
+    rows = np.repeat([[0.0, 9.0], [9.0, 0.0], [9.0, 9.0]], 10, 0) + np.arange(30)[:, None] / 60
+    found = MixtureEstimator(states=3, start="k-means", max_iter=1, random_state=0).fit(rows)
+    assert len(set(found.predict(rows))) == 3
 
 
 @pytest.mark.parametrize(

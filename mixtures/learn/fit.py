@@ -184,8 +184,8 @@ def _initialise(task: Task, start: str, generator: torch.Generator | None) -> No
     source = task.ranks.first(len(task.rows.x) > 0)
     with task.ranks.together():
         if task.ranks.rank == source:
-            own, _, _ = weighty(task.rows.x, task.rows.weights, None)
-            initialise(task.model, own, start=start, generator=generator)
+            own, mass, _ = weighty(task.rows.x, task.rows.weights, None)
+            initialise(task.model, own, weights=mass, start=start, generator=generator)
     for part, values in zip(task.frozen, kept, strict=True):
         part.load_state_dict(values)
     task.ranks.broadcast(task.model, source)

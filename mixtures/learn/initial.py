@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from mixtures.coefficients import CoefficientTensor
+from mixtures.learn.em import checked_weights, weighty
 from mixtures.learn.rowstarts import (
     ROW_STARTS,
     check_row_start,
@@ -26,6 +27,7 @@ def initialise(
     x: Any,
     *,
     observed: Any = None,
+    weights: Any = None,
     start: str = "data",
     concentration: float = 0.1,
     generator: torch.Generator | None = None,
@@ -44,8 +46,9 @@ def initialise(
     (Vempala and Wang, A spectral algorithm for learning mixture models, 2004), better where
     variables are many and noisy. For the clustering alone missing values count as column means,
     symbols as indicators, other numbers in units of their standard deviation; a row of which a
-    latent sees nothing belongs to all its states alike. Rows beyond 20 000, or fewer for many
-    states, are not looked at. Costs one k-means per latent. Raises ValueError for other models.
+    latent sees nothing belongs to all its states alike. weights: (n,) of the rows. Rows beyond
+    20 000, or fewer for many states, are not looked at. Costs one k-means per latent. Raises
+    ValueError for other models.
 
     >>> from mixtures import HMM, Mixture
     >>> from mixtures.components import Gaussian
@@ -58,7 +61,8 @@ def initialise(
     model.components.initialise(data, generator)
     draw_tables(model.coefficients, concentration, generator)
     if start in ROW_STARTS:
-        start_from_rows(model, data, start, generator)
+        data, mass, _ = weighty(data, checked_weights(weights, len(data), model), None)
+        start_from_rows(model, data, mass, start, generator)
 
 
 def check_start(model: Mixture, start: str) -> None:

@@ -45,27 +45,35 @@ def check_row_start(model: Mixture, start: str) -> TreeTensor:
 
 
 def start_from_rows(
-    model: Mixture, data: Data, start: str, generator: torch.Generator | None = None
+    model: Mixture,
+    data: Data,
+    weights: Tensor,
+    start: str,
+    generator: torch.Generator | None = None,
 ) -> None:
-    """One M-step from the clusters that rows belong to below each latent.
+    """One M-step from the clusters that rows, of weights (n,), belong to below each latent.
 
     Tables and components are what they are at first: a part of the tables stays.
     """
     W = check_row_start(model, start)
     groups = tied_latents(model)
     sizes = sum(W.states(node) for group in groups for node in group.latents)
-    data = _some_rows(data, min(MOST_ROWS, max(1, MOST_LABELS // sizes)), generator)
+    most = min(MOST_ROWS, max(1, MOST_LABELS // sizes))
+    if len(data) > most:
+        index = torch.randperm(len(data), generator=generator, device=W.device)[:most]
+        data, weights = data.rows(index), weights[index]
     memberships = {
         node: own
         for group in groups
-        for node, own in _memberships(data, group, W.states(group.latents[0]), start, generator)
+        for node, own in _memberships(
+            data, weights, group, W.states(group.latents[0]), start, generator
+        )
     }
-    _maximise_components(model, W, data, memberships)
+    _maximise_components(model, W, data, weights, memberships)
     drawn = [array.double().clone() for array in W.arrays]
     for table, values in _stacks(W, [(array > 0).double() for array in drawn]):
         table.set((values / values.sum(-1, keepdim=True)).to(table.values.dtype))
     evidence: Mapping[Hashable, Tensor] = {node: own.log() for node, own in memberships.items()}
-    weights = torch.ones(len(data), dtype=W.dtype, device=W.device)
     expected = expectations(model, data, weights, evidence)
     for table, count in _stacks(W, expected.counts):
         table.maximise(count)
@@ -133,7 +141,12 @@ def _ties(model: Mixture, W: TreeTensor) -> networkx.Graph:
 
 
 def _memberships(
-    data: Data, group: Group, states: int, start: str, generator: torch.Generator | None
+    data: Data,
+    weights: Tensor,
+    group: Group,
+    states: int,
+    start: str,
+    generator: torch.Generator | None,
 ) -> Iterator[tuple[Node, Tensor]]:
     """Of every latent of a group the states (n, r) its rows belong to; all, where it sees none."""
     values, seen = zip(*(_view(data, view) for view in group.views), strict=True)
@@ -145,7 +158,8 @@ def _memberships(
         there = points[known]
         if start == "spectral":
             there = principal(there, states, generator)
-        labels[known] = k_means(there, states, generator=generator, what=f"start={start!r}")
+        mass = weights.double().cpu().repeat(len(group.latents))[known]
+        labels[known] = k_means(there, states, mass, generator, what=f"start={start!r}")
     hot = torch.nn.functional.one_hot(labels, states).double()
     own = torch.where(known[:, None], SURE * hot + (1 - SURE) / states, 1 / states)
     device = data.values.device
@@ -168,23 +182,25 @@ def _flat(values: Tensor) -> Tensor:
 
 
 def _maximise_components(
-    model: Mixture, W: TreeTensor, data: Data, memberships: Mapping[Node, Tensor]
+    model: Mixture,
+    W: TreeTensor,
+    data: Data,
+    weights: Tensor,
+    memberships: Mapping[Node, Tensor],
 ) -> None:
     """Components that are states themselves learn from the rows of their state; the others stay."""
-    leaves, components = W.tree.parent, model.components
+    components = model.components
     direct = [j for j in range(W.tree.variables) if W.place(j) is None]
     if not direct:
         return
     total: dict[str, Tensor] = {}
     for rows in blocks(len(data), components.variables * components.largest):
         part = data.rows(rows)
-        weights = torch.zeros(
-            (components.variables, components.largest, len(part)), dtype=torch.float64
-        ).to(data.values.device)
+        flows = weights.new_zeros((components.variables, components.largest, len(part)))
         for j in direct:
-            own = memberships[leaves[j]][rows]
-            weights[j, : own.shape[1]] = own.mT
-        sums = components.statistics(part, weights)
+            own = memberships[W.tree.parent[j]][rows] * weights[rows, None]
+            flows[j, : own.shape[1]] = own.mT
+        sums = components.statistics(part, flows)
         total = {name: total[name] + sums[name] for name in sums} if total else sums
     components.maximise(total)
 
@@ -193,10 +209,3 @@ def _stacks(W: TreeTensor, values: list[Tensor]) -> Iterator[tuple[Table, Tensor
     for table, own in zip(W.tables, values, strict=True):
         assert isinstance(table, Table)
         yield table, own
-
-
-def _some_rows(data: Data, most: int, generator: torch.Generator | None) -> Data:
-    if len(data) <= most:
-        return data
-    device = data.values.device
-    return data.rows(torch.randperm(len(data), generator=generator, device=device)[:most])
