@@ -7,6 +7,7 @@ C B for B rows), where they differ every block is a group of its own (G = C, M =
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mixtures.scratch import Rooms
 from mixtures.strides import Array
 
 Sink = Callable[[Tensor, Tensor], None]
+SPREAD = 32  # symbols that differ by less than this part of the exponents have one divisor
 WORTH = 4  # looking up pays if there are so many entries for each value in the table
 
 
@@ -84,7 +86,12 @@ class Table:
     """
 
     def __init__(self, logs: Tensor, mixing: Tensor | None) -> None:
-        tops = logs.amax(1, keepdim=True).clamp_(min=torch.finfo(logs.dtype).min)
+        info = torch.finfo(logs.dtype)
+        tops = logs.amax(1, keepdim=True).clamp_(min=info.min)
+        least, most = float(tops.amin()), float(tops.amax())
+        self.top = most if most - least < -math.log(info.tiny) / SPREAD else None  # if one does
+        if self.top is not None:
+            tops = tops.new_full(tops.shape, most)
         components = (logs - tops).exp_()
         self.mixing = mixing
         self.leaves = components if mixing is None else mixing @ components
@@ -178,7 +185,7 @@ class Looked(Hanging):
             kernels.native(part.mT.reshape(steps * self.symbol_count, -1))
             for part in (table.leaves, table.components)
         )
-        self.tops = kernels.native(table.tops.reshape(-1))
+        self.top, self.tops = table.top, kernels.native(table.tops.reshape(-1))
         self._held: Native | None = None
         shape = (steps * self.symbol_count, self.width)
         self.count = count
@@ -201,7 +208,9 @@ class Looked(Hanging):
             self._sums.zero_()
 
     def block(self, start: int, stop: int, scale: Tensor | None) -> Native:
-        if scale is not None and start == 0:  # all at once
+        if scale is not None and self.top is not None:
+            scale += (stop - start) * self.top
+        elif scale is not None and start == 0:  # all at once
             tops = self.kernels.tensor(self.kernels.take(self.tops, self.index))
             scale += tops.sum(0)[:, None]
         found = self.kernels.take(self.values, self.index[start:stop], self._room(stop - start))

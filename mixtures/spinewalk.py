@@ -15,7 +15,7 @@ from mixtures.readings import Rows, at_rows
 from mixtures.scratch import Rooms
 from mixtures.sides import Arrangement, Evaluated, Hanging, Looked, Sink
 from mixtures.span import Span
-from mixtures.spine import Segment, Side, add_to
+from mixtures.spine import Segment, Side, add_to, chosen
 from mixtures.tally import Tally
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Walk:
         if wanted is not None and not self._only_sums:
             sink = self._collect if self.inputs is None else self._put
         if chain.codes is not None:
-            codes = chain.codes.index_select(0, variables)[:, self.rows]
+            codes = chosen(chain.codes, side.variables)[:, self.rows]
             table, count = chain.lookups[side], count or self._only_sums
             return Looked(
                 variables, arrangement, chain.kernels, self.rooms, sink, table, codes, count=count
