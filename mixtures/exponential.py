@@ -15,11 +15,12 @@ from torch import Tensor
 from mixtures.kernels import Native
 from mixtures.sides import Evaluated
 
-AHEAD = 2**18  # numbers that are worked out at once
+AHEAD = 2**17  # numbers that are worked out at once
 
 
 class Exponential(Evaluated):
-    """exp <a, basis>, a (k, s) of any variable; basis(variables) gives (m, s, B).
+    """exp <a, basis>, a (k, s) of any variable; basis(variables, out) gives (m, s, B), in the
+    memory of out (s, m B).
 
     `summed`: posteriors times functions are added up in `sums`, (k, s) float64.
     """
@@ -28,7 +29,7 @@ class Exponential(Evaluated):
         self,
         exponents: Tensor,
         top: float,
-        basis: Callable[[Tensor], Tensor],
+        basis: Callable[[Tensor, Tensor], Tensor],
         *rest: Any,
         summed: bool,
         **options: Any,
@@ -40,6 +41,7 @@ class Exponential(Evaluated):
         self.sums = torch.zeros_like(exponents, dtype=torch.float64) if summed else None
         self.takes = self.takes or summed
         self.bases: dict[int, Native] = {}
+        self._memory: Tensor | None = None
         self._ahead: tuple[int, Native] | None = None
         self._exponents = self.kernels.native(self.exponents)
 
@@ -69,10 +71,13 @@ class Exponential(Evaluated):
             first, ready = self._ahead
             if first <= start and stop <= first + ready.shape[0]:
                 return ready[start - first : stop - first]
-        arrangement = self.arrangement
-        size = AHEAD // (arrangement.blocks * arrangement.rows * self._exponents.shape[1])
-        last = min(arrangement.length, max(stop, start + size))
-        basis = self.basis(self.variables[start:last].reshape(-1))
+        arrangement, functions = self.arrangement, self._exponents.shape[1]
+        columns = arrangement.blocks * arrangement.rows
+        last = min(arrangement.length, max(stop, start + AHEAD // (columns * functions)))
+        if self.keep or self._memory is None:
+            self._memory = self.rooms.take((functions, (last - start) * columns))
+        out = self._memory[:, : (last - start) * columns]
+        basis = self.basis(self.variables[start:last].reshape(-1), out)
         basis = arrangement.together(basis.unflatten(0, (last - start, arrangement.blocks)))
         self._ahead = start, self.kernels.native(basis)
         return self._ahead[1][: stop - start]

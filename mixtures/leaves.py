@@ -53,10 +53,10 @@ class Leaves(Entries):
             found = self.one.exponents(Data(data.values.reshape(1, -1), seen))
         return None if found is None else (found[0][0], found[1])
 
-    def basis(self, variables: Tensor, rows: Rows) -> Tensor:
+    def basis(self, variables: Tensor, rows: Rows, out: Tensor) -> Tensor:
         with torch.no_grad():
-            found = self.one.basis(self._of(variables, rows))
-        return found[0].unflatten(1, (len(variables), -1)).transpose(0, 1)
+            self.one.basis(self._of(variables, rows), out[None])
+        return out.unflatten(1, (len(variables), -1)).transpose(0, 1)
 
     def collect_basis(self, sums: Tensor) -> None:
         add(self.one.statistics_of(sums[None]), self.statistics)
@@ -90,8 +90,8 @@ class Leaves(Entries):
     def _of(self, variables: Tensor, rows: Rows) -> Data:
         """The entries of some variables as rows of one variable."""
         data = self.data
-        values = data.values.index_select(0, variables)[:, rows]
-        seen = None if data.observed is None else data.observed.index_select(0, variables)[:, rows]
+        values = _some(data.values, variables)[:, rows]
+        seen = None if data.observed is None else _some(data.observed, variables)[:, rows]
         flat = values.reshape(1, -1, *values.shape[2:])
         return Data(flat, None if seen is None else seen.reshape(1, -1, *seen.shape[2:]))
 
@@ -144,6 +144,14 @@ def add(found: dict[str, Tensor], statistics: dict[str, Tensor]) -> None:
     for name, value in found.items():
         known = statistics.get(name)
         statistics[name] = value if known is None else known + value
+
+
+def _some(values: Tensor, variables: Tensor) -> Tensor:
+    """Those of some variables; a view where they follow one another."""
+    if bool((variables[1:] - variables[:-1] == 1).all()):
+        first = int(variables[0])
+        return values[first : first + variables.shape[0]]
+    return values.index_select(0, variables)
 
 
 def _log_prob(components: Components, data: Data) -> Tensor:

@@ -53,8 +53,10 @@ class Entries:
         """Take posteriors summed over the entries of each symbol, float64, shaped as `symbols`."""
         raise NotImplementedError
 
-    def basis(self, variables: Tensor, rows: Rows) -> Tensor:
-        """Where there are `exponents`: the functions (m, s, B) of some variables."""
+    def basis(self, variables: Tensor, rows: Rows, out: Tensor) -> Tensor:
+        """Where there are `exponents`: the functions (m, s, B) of some variables, in the memory of
+        `out` (s, m B).
+        """
         raise NotImplementedError
 
     def collect_basis(self, sums: Tensor) -> None:

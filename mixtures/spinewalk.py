@@ -131,8 +131,8 @@ class Walk:
         if exponents is None:
             return Evaluated(*rest, count=count, observed=observed, keep=keep)
 
-        def basis(some: Tensor) -> Tensor:
-            return chain.entries.basis(some, self.rows)
+        def basis(some: Tensor, out: Tensor) -> Tensor:
+            return chain.entries.basis(some, self.rows, out)
 
         return Exponential(
             *exponents, basis, *rest,

@@ -149,11 +149,11 @@ class Components(Moments):
         return None if self._absent is not None else self._exponents(data, self.dtype)
 
     @final
-    def basis(self, data: Data) -> Tensor:
+    def basis(self, data: Data, out: Tensor | None = None) -> Tensor:
         """The functions of x that `exponents` weighs, (d, s, n): zero where x is missing, the last
-        one constant.
+        one constant. `out`: memory for them, float64.
         """
-        return self._basis(data, self.dtype)
+        return self._basis(data, self.dtype, out)
 
     @final
     def statistics_of(self, sums: Tensor) -> Statistics:

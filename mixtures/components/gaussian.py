@@ -131,10 +131,11 @@ class Gaussian(Family):
         top = -0.5 * float(self.log_variance.detach().amin()) - HALF_LOG_TAU
         return torch.stack([-0.5 * precision, mean * precision, constant], -1), top
 
-    def _basis(self, data: Data, dtype: torch.dtype) -> Tensor:
+    def _basis(self, data: Data, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
         seen = data.any_observed
-        basis = data.values.new_empty((len(data.values), 3, len(data)), dtype=torch.float64)
-        torch.sub(data.values, self.centre, out=basis[:, 1])
+        shape = len(data.values), 3, len(data)
+        basis = data.values.new_empty(shape, dtype=torch.float64) if out is None else out
+        basis[:, 1] = data.values - self.centre
         basis[:, 2] = 1.0
         if seen is not None:
             basis.masked_fill_(~seen.unsqueeze(1), 0.0)

@@ -206,8 +206,10 @@ class Hooks(nn.Module, ABC):
         """
         return None
 
-    def _basis(self, data: Data, dtype: torch.dtype) -> Tensor:
-        """(d, s, n), zero where x is missing; the last function is constant, one."""
+    def _basis(self, data: Data, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
+        """(d, s, n), zero where x is missing; the last function is constant, one. `out`: memory for
+        it, float64.
+        """
         raise ValueError(f"log f of {type(self).__name__} is no sum of a few functions")
 
     def _of_basis(self, sums: Tensor) -> Statistics:
