@@ -20,7 +20,7 @@ from mixtures.scratch import Rooms
 from mixtures.strides import Array
 
 Sink = Callable[[Tensor, Tensor], None]
-SPREAD = 32  # symbols that differ by less than this part of the exponents have one divisor
+SPREAD = 32  # so many fair probabilities do not underflow
 WORTH = 4  # looking up pays if there are so many entries for each value in the table
 
 
@@ -82,17 +82,15 @@ class Arrangement:
 
 class Table:
     """Leaves with few values: mantissas (steps or 1, k, V) of the components and, mixed, of the
-    leaves (steps or 1, w, V), with the logarithms of what they were divided by, (.., 1, V).
+    leaves (steps or 1, w, V), with the logarithms of what they were divided by, (.., 1, V);
+    `whole` if they were not, since some component gives every symbol a fair probability.
     """
 
     def __init__(self, logs: Tensor, mixing: Tensor | None) -> None:
         info = torch.finfo(logs.dtype)
         tops = logs.amax(1, keepdim=True).clamp_(min=info.min)
-        least, most = float(tops.amin()), float(tops.amax())
-        self.top = most if most - least < -math.log(info.tiny) / SPREAD else None  # if one does
-        if self.top is not None:
-            tops = tops.new_full(tops.shape, most)
-        components = (logs - tops).exp_()
+        self.whole = float(tops.amax()) <= 0 and float(tops.amin()) >= math.log(info.tiny) / SPREAD
+        components = (logs if self.whole else logs - tops).exp()
         self.mixing = mixing
         self.leaves = components if mixing is None else mixing @ components
         self.components = components.expand(len(self.leaves), -1, -1)
@@ -185,7 +183,7 @@ class Looked(Hanging):
             kernels.native(part.mT.reshape(steps * self.symbol_count, -1))
             for part in (table.leaves, table.components)
         )
-        self.top, self.tops = table.top, kernels.native(table.tops.reshape(-1))
+        self.whole, self.tops = table.whole, kernels.native(table.tops.reshape(-1))
         self._held: Native | None = None
         shape = (steps * self.symbol_count, self.width)
         self.count = count
@@ -208,9 +206,7 @@ class Looked(Hanging):
             self._sums.zero_()
 
     def block(self, start: int, stop: int, scale: Tensor | None) -> Native:
-        if scale is not None and self.top is not None:
-            scale += (stop - start) * self.top
-        elif scale is not None and start == 0:  # all at once
+        if scale is not None and start == 0 and not self.whole:  # all at once
             tops = self.kernels.tensor(self.kernels.take(self.tops, self.index))
             scale += tops.sum(0)[:, None]
         found = self.kernels.take(self.values, self.index[start:stop], self._room(stop - start))
