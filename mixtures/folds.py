@@ -15,7 +15,7 @@ from mixtures.scaled import ScaledPatterns
 from mixtures.semiring import Log, finite_top
 from mixtures.weights import Counts, Weights
 
-SORTED_ROWS = 2**11  # from so many on, flows are summed pattern by pattern
+SORTED_ROWS = 2**9  # from so many on, flows are summed pattern by pattern
 KEPT_ELEMENTS = 2**20  # numbers a group may keep for the way down, instead of computing them anew
 
 Tables = dict[int, Tensor]  # width -> one row (width,) or one number per pattern
