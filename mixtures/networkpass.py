@@ -126,8 +126,7 @@ class NetworkPass:
         plan = plan_of(self.circuit, self.sizes, leaves=True)
         if symbols is None or source.leaves is None or plan is None or plan.leaves is None:
             return None
-        most = 1 << max(0, source.rows.bit_length() - 3)  # at most a quarter of the rows
-        found = folded_of(plan, symbols.sizes, most)
+        found = folded_of(plan, symbols.sizes, source.rows)
         if found is None:
             return None
         leaves = source.leaves()

@@ -22,6 +22,8 @@ from mixtures.networkplan import Leaves, Plan, Products, Sums, products_of
 from mixtures.sparse import Pattern
 
 MOST_PATTERNS = 4096  # of a node
+FEWEST_ROWS = 2048  # of which patterns are worth looking for
+KEPT = 8  # that are kept of one plan
 WORTH = 2  # nodes with patterns for each whose values are looked up row by row
 MOST_ENTRIES = 2**23  # numbers that are read while all patterns are evaluated
 
@@ -73,10 +75,19 @@ class Folded:
 _FOLDED: WeakKeyDictionary[Plan, dict[Any, Folded | None]] = WeakKeyDictionary()
 
 
-def folded_of(plan: Plan, sizes: Sequence[int], most: int) -> Folded | None:
-    """As `folded`, worked out once."""
-    known, key = _FOLDED.setdefault(plan, {}), (tuple(sizes), most)
+def folded_of(plan: Plan, sizes: Sequence[int], rows: int) -> Folded | None:
+    """As `folded`, for so many rows: worked out once, and not for a few rows only.
+
+    Of a node at most a quarter as many patterns as rows are worth while.
+    """
+    known = _FOLDED.setdefault(plan, {})
+    most = min(1 << max(0, rows.bit_length() - 3), MOST_PATTERNS)
+    key = (tuple(sizes), most)
     if key not in known:
+        if rows < FEWEST_ROWS:
+            return None
+        if len(known) == KEPT:
+            known.pop(next(iter(known)))
         known[key] = folded(plan, sizes, most)
     return known[key]
 
@@ -89,7 +100,7 @@ def folded(plan: Plan, sizes: Sequence[int], most: int) -> Folded | None:
     if plan.leaves is None or min(sizes) < 1:
         return None
     folder = _Folder(plan, plan.leaves, sizes)
-    return folder.result() if folder.choose(min(most, MOST_PATTERNS)) else None
+    return folder.result() if folder.choose(most) else None
 
 
 class _Folder:

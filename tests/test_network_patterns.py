@@ -17,6 +17,7 @@ from test_network_plans import NETWORKS, generator
 def used(monkeypatch):
     """The folded plans that are used; patterns are used wherever there are some."""
     monkeypatch.setattr(networkpatterns, "WORTH", 0)
+    monkeypatch.setattr(networkpatterns, "FEWEST_ROWS", 16)
     found, plain = [], networkpatterns.folded
 
     def folded(plan, sizes, most):
@@ -122,8 +123,8 @@ def test_real_columns_few_rows_and_constant_columns(used, monkeypatch):
 
 def test_patterns_are_used_where_they_are_less_work():
     """A network that was learned, one of pairs below pairs; not one of products of all leaves."""
-    hidden = torch.randint(2, (2000, 1), generator=generator())
-    x = (torch.rand(2000, 12, generator=generator(1)) < 0.15 + 0.7 * hidden).long()
+    hidden = torch.randint(2, (2100, 1), generator=generator())
+    x = (torch.rand(2100, 12, generator=generator(1)) < 0.15 + 0.7 * hidden).long()
     deep, flat = (SPN.random(12, 2, depth=depth, generator=generator()) for depth in (3, 0))
     learned = learn_spn(x, min_rows=20, significance=0.3, generator=generator())
     cases = [(Mixture(deep, Bernoulli(12, 2)), True), (learned, True)]
@@ -134,3 +135,24 @@ def test_patterns_are_used_where_they_are_less_work():
         assert (found is not None) == less
         if found is not None:
             assert 2 * found.loaded.plan.rows < network.load(leaves=True).plan.rows
+
+
+def test_patterns_are_looked_for_in_many_rows_and_kept_for_few(monkeypatch):
+    """Batches whose symbols differ do not work out patterns anew again and again."""
+    calls, plain = [], networkpatterns.folded
+    monkeypatch.setattr(networkpatterns, "folded", lambda *a: calls.append(a[1:]) or plain(*a))
+    model = Mixture(SPN.random(8, 2, depth=3, generator=generator()), Bernoulli(8, 2))
+    x = torch.randint(2, (4096, 8), generator=generator(1))
+    with torch.no_grad():
+        model.log_prob(x[:300])
+        assert not calls
+        for _ in range(3):
+            whole = model.log_prob(x)
+        assert calls == [((2,) * 8, 1024)]
+        for j in range(8):
+            x[:, j] = 0
+            model.log_prob(x)
+        assert len(calls) == 9
+        plan = networkpass.plan_of(model.coefficients.circuit, [], leaves=True)
+    assert len(networkpatterns._FOLDED[plan]) == networkpatterns.KEPT
+    assert bool(whole.isfinite().all())
