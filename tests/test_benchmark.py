@@ -306,3 +306,9 @@ def test_what_the_readme_says_of_depth_is_what_the_file_says():
         ("nltcs", "hidden Chow-Liu tree", "{:+.3f} ± {:.3f}"),
     ]:
         assert pattern.format(*gains[name, structure]) in text
+
+
+def test_what_the_readme_says_of_chorales_is_what_the_file_says():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = [f"{float(r['test']):.2f} with {r['states']}" for r in records("chorales.csv")]
+    assert len(found) == 5 and ", ".join(found) in text
