@@ -102,7 +102,8 @@ class _Planner:
         owners, first = layer.owners[:, step], layer.nodes_of(step).start
         free = numpy.array([first + place not in self.fixed for place in range(layer.nodes)])
         places = ((self.size[owners] > 0).all(0) & free).nonzero()[0]
-        product = self.size[owners[:, places]].astype(float).prod(0)
+        with numpy.errstate(over="ignore"):  # of very many children: infinitely many
+            product = self.size[owners[:, places]].astype(float).prod(0)
         found: list[tuple[int, Tensor]] = []
         few = product <= 8 * self.count
         for part in _blocks(places[few], product[few]):
