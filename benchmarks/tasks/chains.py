@@ -11,7 +11,15 @@ from benchmarks.task import BARE, OURS, Goal, Sizes, Task, rows
 
 GAUSSIAN_NOTE = (
     "dynamax, compiled, takes a third or less of hmmlearn's time here, which the figure was set "
-    "against"
+    "against; products, exp and rescaling alone take 40 % of dynamax's time in a bare loop"
+)
+GAUSSIAN_EM_NOTE = (
+    "bound by memory: values and leaves of a pass are kept, 26 MB each, and smaller chunks cost "
+    "more in calls than they save; dynamax uses both threads"
+)
+SYMBOLS_NOTE = (
+    "profiled: products, look-ups and rescaling of 200 steps are two thirds, encoding and checks "
+    "of raw rows and the calls themselves the rest; a second thread does not help a chain"
 )
 MANY = {"rows": 1000, "steps": 200, "states": 16, "symbols": 8}
 FEW = {"rows": 20, "steps": 12, "states": 3}
@@ -75,6 +83,7 @@ TASKS = (
         (OURS, *PEERS, BARE),
         (Goal(7, ("hmmlearn",)), Goal(1 / 6, (BARE,), threads=1), Goal(1, PEERS)),
         quick=FEW,
+        note=SYMBOLS_NOTE,
     ),
     Task(
         "hmm-em",
@@ -84,6 +93,7 @@ TASKS = (
         (OURS, *LEARNERS),
         (Goal(7, ("hmmlearn",)), Goal(4, ("dynamax",)), Goal(1, LEARNERS)),
         quick=FEW,
+        note="a second thread does not help a chain",
     ),
     Task(
         "hmm-gaussian",
@@ -103,6 +113,7 @@ TASKS = (
         (OURS, *LEARNERS),
         (Goal(5, LEARNERS), Goal(5, ("hmmlearn",))),
         quick=FEW,
+        note=GAUSSIAN_EM_NOTE,
     ),
     *(
         Task(

@@ -14,6 +14,16 @@ HT = {"rows": 4_000, "variables": 64, "states": 32}
 FEW = {"rows": 50, "variables": 8, "states": 3}
 PATTERNLESS = f"{OURS}:rows"  # leaves are looked up row by row
 ENCODED = f"{OURS}:encoded"  # the rows were encoded before, once
+LTM_NOTE = (
+    "raw rows: encoding and planning, many small calls, are a third of the time and gain nothing "
+    "by a second thread; row by row: exp and passes over the leaves, which memory bounds, are two "
+    "thirds, products a third"
+)
+EM_NOTE = (
+    "sums of posteriors by pattern, and row by row the flows of leaves, are written out before "
+    "they are added up"
+)
+HT_NOTE = "outer products and their sums cost as much as the matrix products"
 
 
 def balanced(d: int) -> NDArray[Any]:
@@ -88,6 +98,7 @@ TASKS = (
         ),
         FLOAT32,
         quick=FEW,
+        note=LTM_NOTE,
     ),
     Task(
         "ltm-64",
@@ -97,6 +108,7 @@ TASKS = (
         (OURS, ENCODED, PATTERNLESS, "cirkit", BARE),
         (Goal(20, ("cirkit",)), Goal(20, ("cirkit",), ENCODED), Goal(4, ("cirkit",), PATTERNLESS)),
         quick=FEW,
+        note=LTM_NOTE,
     ),
     Task(
         "ltm-em",
@@ -110,6 +122,7 @@ TASKS = (
         ),
         FLOAT32,
         quick=FEW,
+        note=EM_NOTE,
     ),
     Task(
         "ltm-missing",
@@ -120,6 +133,7 @@ TASKS = (
         (Goal(15, ("cirkit",)), Goal(15, ("cirkit",), ENCODED), Goal(5, ("cirkit",), PATTERNLESS)),
         FLOAT32,
         quick=FEW,
+        note=LTM_NOTE,
     ),
     Task(
         "ht",
@@ -130,6 +144,7 @@ TASKS = (
         (Goal(15, ("cirkit",)), Goal(15, ("cirkit",), ENCODED), Goal(2, ("cirkit",), PATTERNLESS)),
         FLOAT32,
         quick=FEW,
+        note=HT_NOTE,
     ),
     Task(
         "ht-em",
@@ -140,5 +155,6 @@ TASKS = (
         (Goal(15, ("cirkit",)), Goal(2, ("cirkit",), PATTERNLESS)),
         FLOAT32,
         quick=FEW,
+        note=HT_NOTE,
     ),
 )
