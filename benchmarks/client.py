@@ -48,6 +48,7 @@ class Client:
         case = f"{task}:{variant}" if variant else task
         environment = {**os.environ, **dict.fromkeys(THREAD_SETTINGS, str(threads))}
         environment["PYTHONPATH"] = str(ROOT)
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # peers were compiled by pip
         self.entry, self.log = entry, log
         self.errors: IO[str] = log.open("w", encoding="utf-8")
         self.process = subprocess.Popen(
