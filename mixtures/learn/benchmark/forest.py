@@ -17,7 +17,7 @@ from mixtures.learn.fit import fit
 from mixtures.learn.stochastic import annealed, stochastic_em
 from mixtures.mixture import Mixture
 
-TREES = (4, 12)  # at least and at most
+TREES = (4, 48)  # at least and at most
 WALKS = (5, 20)  # over the rows, of every tree alone
 ALONE = 0.6  # of the time goes into the trees one by one
 BATCH, ROUNDS, PEAK, PATIENCE = 500, 20, 0.5, 2  # of learning together
