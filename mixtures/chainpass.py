@@ -18,7 +18,7 @@ from torch import Tensor
 from mixtures.circuit import Circuit
 from mixtures.kernels import PRODUCT, kernels_for
 from mixtures.passes import RUN
-from mixtures.readings import Entries, Rows, at_rows
+from mixtures.readings import Collecting, Entries, Rows, at_rows
 from mixtures.scaled import safe_limit
 from mixtures.semiring import Log, Semiring
 from mixtures.sides import WORTH, Table
@@ -93,10 +93,16 @@ class Chain:
         self.symbol_sums: Tensor | None = None
         self.exponents = None if self.codes is not None else self.entries.exponents
 
+    @property
+    def collecting(self) -> Collecting:
+        """The entries, where they are known to take posteriors."""
+        assert isinstance(self.entries, Collecting)
+        return self.entries
+
     @cached_property
     def symbols(self) -> Tensor:
         """Log-leaves of all symbols."""
-        return self.entries.symbols()
+        return self.collecting.symbols()
 
     @cached_property
     def lookups(self) -> dict[Side, Table]:
@@ -142,7 +148,7 @@ class Chain:
                     self._anew(found, left, place[left_place], own, again)
             yield found
         if self.symbol_sums is not None:
-            self.entries.collect_symbols(self.symbol_sums)
+            self.collecting.collect_symbols(self.symbol_sums)
 
     def _anew(
         self, found: Found, rows: Tensor, place: Tensor, weights: Tensor, again: Again
@@ -152,7 +158,7 @@ class Chain:
             which = slice(part.start, part.stop)
             _put(found, place[which], part)
             if found.inputs is None:
-                self.entries.collect_rows(rows[which], part.inputs)
+                self.collecting.collect_rows(rows[which], part.inputs)
 
     def _part(self, rows: Tensor) -> Source:
         """Some rows, for the passes that serve any circuit."""

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from mixtures.components import Components, Data
-from mixtures.readings import Entries, Rows
+from mixtures.readings import Collecting, Rows
 
 SYMBOLS = 4096  # values beyond are not looked up
 
 
-class Leaves(Entries):
+class Leaves(Collecting):
     """Where parameters are shared, entries of all variables are rows of one; small whole numbers
     are symbols.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -13,10 +14,7 @@ Rows = slice | Tensor  # which rows of the data
 
 
 class Entries:
-    """Leaves entry by entry, and where the posteriors of components go that are only summed.
-
-    This one knows nothing more of leaves than how to read those of whole rows, (d, max k, B).
-    """
+    """Leaves entry by entry; nothing is known of them but how to read whole rows, (d, max k, B)."""
 
     tied: bool = False  # whether all variables have the same leaves
     codes: Tensor | None = None  # (d, n) which symbol an entry is, where there are few
@@ -33,35 +31,39 @@ class Entries:
             self._rows, self._leaves = rows, self._whole(rows).contiguous()
         return self._leaves.index_select(0, variables)
 
-    def symbols(self) -> Tensor:
-        """Log-leaves (d, or 1 if tied, max k, V) of all symbols; the last is "missing"."""
-        raise NotImplementedError
-
-    def collect(self, variables: Tensor, rows: Rows, weights: Tensor) -> None:
-        """Where tied: take posteriors (m, max k, B) of some variables' components."""
-        raise NotImplementedError
-
-    def collect_rows(self, rows: Rows, weights: Tensor) -> None:
-        """Take posteriors (d, max k, B) of the components of all variables."""
-        raise NotImplementedError
-
     def joint(self) -> Joint | None:
         """The densities of whole rows, if they are known better than as products."""
         return None
 
+
+class Collecting(Entries, ABC):
+    """Entries that know what leaves are made of, and take the posteriors of components."""
+
+    @abstractmethod
+    def symbols(self) -> Tensor:
+        """Log-leaves (d, or 1 if tied, max k, V) of all symbols; the last is "missing"."""
+
+    @abstractmethod
+    def collect(self, variables: Tensor, rows: Rows, weights: Tensor) -> None:
+        """Where tied: take posteriors (m, max k, B) of some variables' components."""
+
+    @abstractmethod
+    def collect_rows(self, rows: Rows, weights: Tensor) -> None:
+        """Take posteriors (d, max k, B) of the components of all variables."""
+
+    @abstractmethod
     def collect_symbols(self, weights: Tensor) -> None:
         """Take posteriors summed over the entries of each symbol, float64, shaped as `symbols`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def basis(self, variables: Tensor, rows: Rows, out: Tensor) -> Tensor:
         """Where there are `exponents`: the functions (m, s, B) of some variables, in the memory of
         `out` (s, m B).
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def collect_basis(self, sums: Tensor) -> None:
         """Take posteriors times functions summed over entries, (k, s) float64."""
-        raise NotImplementedError
 
 
 Read = TypeVar("Read", Tensor, Tensor | None)

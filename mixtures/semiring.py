@@ -59,7 +59,37 @@ class Semiring(ABC):
         return f"{self.name}()"
 
 
-class Linear(Semiring):
+class Sharing(Semiring):
+    """A semiring whose values are real, so that flows are shared among the terms of a sum."""
+
+    @abstractmethod
+    def share(
+        self,
+        weights: Weights | None,
+        inside: Tensor,
+        outside: Tensor,
+        flow: Tensor,
+        counts: Counts | None,
+    ) -> Tensor:
+        """The flow of `inside`, given the one of `outside`; `counts` collects those of entries."""
+
+    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
+        """What `share_part` takes for the flow of some of the nodes of a layer."""
+        return flow
+
+    def share_part(
+        self,
+        weights: Weights,
+        inside: Tensor,
+        outside: Tensor,
+        ratio: Tensor,
+        counts: Counts | None,
+    ) -> Tensor:
+        """As `share`, of some of the nodes of a layer, given the `ratio` of the layer."""
+        return self.share(weights, inside, outside, ratio, counts)
+
+
+class Linear(Sharing):
     """Real numbers with + and *: entries of W, expectations; signed values are fine."""
 
     def product(self, factors: Sequence[Tensor]) -> Tensor:
@@ -82,21 +112,6 @@ class Linear(Semiring):
         if counts is not None:
             counts.add(flow, inside)
         return torch.bmm(weights.values.mT, flow)
-
-    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
-        """What `share_part` takes for the flow of some of the nodes of a layer."""
-        return flow
-
-    def share_part(
-        self,
-        weights: Weights,
-        inside: Tensor,
-        outside: Tensor,
-        ratio: Tensor,
-        counts: Counts | None,
-    ) -> Tensor:
-        """As `share`, of some of the nodes of a layer, given the `ratio` of the layer."""
-        return self.share(weights, inside, outside, ratio, counts)
 
     def weigh(self, flow: Tensor, inside: Tensor) -> Tensor:
         """What part of the value passes through each state."""
@@ -121,7 +136,7 @@ class Linear(Semiring):
         return parts[::-1]
 
 
-class Log(Semiring):
+class Log(Sharing):
     """Logarithms of non-negative numbers: densities, and on the way down posteriors and counts.
 
     Every value has a logarithm of its own. A sum of states more than the type's range below the
@@ -178,21 +193,6 @@ class Log(Semiring):
                 if counts is not None:
                     counts.add_entries(node, parent, row, sent)
         return below
-
-    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
-        """What `share_part` takes for the flow of some of the nodes of a layer."""
-        return flow
-
-    def share_part(
-        self,
-        weights: Weights,
-        inside: Tensor,
-        outside: Tensor,
-        ratio: Tensor,
-        counts: Counts | None,
-    ) -> Tensor:
-        """As `share`, of some of the nodes of a layer, given the `ratio` of the layer."""
-        return self.share(weights, inside, outside, ratio, counts)
 
     def weigh(self, flow: Tensor, inside: Tensor) -> Tensor:
         """What part of the value passes through each state: the flow itself."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from mixtures.circuit import Circuit
 from mixtures.passes import Evidence
 from mixtures.patterns import Symbols
-from mixtures.readings import Entries
+from mixtures.readings import Collecting
 from mixtures.semiring import Semiring
 
 
@@ -28,7 +28,7 @@ class Source:
     evidence: Mapping[Any, Tensor] | None = None  # latent -> (rows, r) log-weights
     symbols: Callable[[], Symbols | None] = lambda: None  # the rows as symbols, if they are some
     leaves: Callable[[], Tensor] | None = None  # of all symbols, (d, max k, most symbols)
-    entries: Entries | None = None  # the same leaves entry by entry
+    entries: Collecting | None = None  # the same leaves entry by entry
     by_spine: bool = True  # whether a chain may be walked along its spine
 
 

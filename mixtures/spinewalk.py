@@ -132,7 +132,7 @@ class Walk:
             return Evaluated(*rest, count=count, observed=observed, keep=keep)
 
         def basis(some: Tensor, out: Tensor) -> Tensor:
-            return chain.entries.basis(some, self.rows, out)
+            return chain.collecting.basis(some, self.rows, out)
 
         return Exponential(
             *exponents, basis, *rest,
@@ -144,7 +144,7 @@ class Walk:
         self.inputs[:, : weights.shape[1]].index_copy_(0, variables, weights)
 
     def _collect(self, variables: Tensor, weights: Tensor) -> None:
-        self.chain.entries.collect(variables, self.rows, weights)
+        self.chain.collecting.collect(variables, self.rows, weights)
 
     # -- up and down -----------------------------------------------------------------------------
 
@@ -218,13 +218,13 @@ class Walk:
         assert wanted is not None
         if self.inputs is not None and self._streams:
             variables = torch.arange(len(self.inputs), device=self.inputs.device)
-            chain.entries.collect(variables, self.rows, self.inputs)
+            chain.collecting.collect(variables, self.rows, self.inputs)
             self.inputs = None
         for side, hanging in self.hanging:
             mixing, counts = chain.mixing[side], wanted.counts
             if isinstance(hanging, Evaluated):
                 if isinstance(hanging, Exponential) and hanging.sums is not None:
-                    chain.entries.collect_basis(hanging.sums)
+                    chain.collecting.collect_basis(hanging.sums)
                 if hanging.counts is not None and counts is not None and mixing is not None:
                     assert side.table is not None
                     add_to(counts[side.table], side.slots, hanging.counts * mixing)
