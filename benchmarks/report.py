@@ -25,7 +25,7 @@ before the first call. Results agree to 1e-6 relative (float32: 1e-5) before a t
 
 def figures(races: Iterable[Race]) -> list[tuple[str, ...]]:
     """Every figure to reach, and what was found."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for race in races:
         for v in verdicts(race):
             lines.append((v.task, str(v.threads), v.entry, v.against, v.reach, v.found, v.word))

@@ -66,7 +66,7 @@ class Worker:
     def _check(self, to: str) -> Answer:
         assert self.watch is not None
         found = self.watch.results()
-        numpy.savez(to, **found)
+        numpy.savez(to, allow_pickle=False, **found)
         return {"keys": sorted(found)}
 
     def _time(self, least: float) -> Answer:

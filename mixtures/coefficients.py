@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,7 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
     is a constructor that hands a circuit and its tables to this one, and one hook, `_dense`.
     """
 
-    tables: nn.ModuleList
+    tables: Sequence[Table]  # an nn.ModuleList
     _like: Tensor
 
     def __init__(
@@ -54,7 +54,7 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
         like = tables[0].logits.detach() if like is None else like
         self.register_buffer("_like", like.new_empty(0), persistent=False)
         self.circuit = circuit
-        self.tables = nn.ModuleList(tables)
+        self.tables = cast(Sequence[Table], nn.ModuleList(tables))
         self._stand_in: list[Tensor] | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -275,7 +275,7 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
         """The values of the tables, or what `pinned` put in their place; each (slots, P, C)."""
         if self._stand_in is not None:
             return self._stand_in
-        return [table.values for table in self.tables]  # type: ignore[misc]
+        return [table.values for table in self.tables]
 
     def _residues(self, ring: Modular) -> list[Tensor]:
         return [residues(array, ring.p) for array in self.arrays]
@@ -285,7 +285,7 @@ class CoefficientTensor(Described, Configured, nn.Module, ABC):
     ) -> Tensor:
         tables: list[Tensor] = []
         if self._stand_in is None:
-            tables = [t.log_values for t in self.tables] if torch.is_grad_enabled() else []  # type: ignore[misc]
+            tables = [t.log_values for t in self.tables] if torch.is_grad_enabled() else []
         wanted = (leaves, *logs.values(), *tables)
         if not (torch.is_grad_enabled() and any(part.requires_grad for part in wanted)):
             return engine.contract(self.circuit, self.arrays, _source(leaves, logs), ring)

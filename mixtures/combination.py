@@ -53,7 +53,7 @@ class Combination(CoefficientTensor):
         for table in (table for part in parts for table in part.tables):
             if id(table) not in places:
                 places[id(table)] = len(tables)
-                tables.append(table)  # type: ignore[arg-type]
+                tables.append(table)
         numbers = [[places[id(table)] for table in part.tables] for part in parts]
         circuits = [part.circuit for part in parts]
         super().__init__(_join(circuits, numbers, side_by_side), tables)

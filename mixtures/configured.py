@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 from torch import nn
 
@@ -20,7 +20,7 @@ class Configured:
     """
 
     known: ClassVar[dict[str, dict[str, type[Configured]]]] = {}  # name -> module -> class
-    tables: nn.ModuleList
+    tables: Sequence[Table]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -55,11 +55,11 @@ class Configured:
             )
         rest = {key: value for key, value in config.items() if key not in ("class", "module")}
         model = found._from_config(rest, tables)
-        expected = [tuple(table.logits.shape) for table in model.tables]  # type: ignore[union-attr, arg-type]
+        expected = [tuple(table.logits.shape) for table in model.tables]
         got = [tuple(table.logits.shape) for table in tables]
         if expected != got:
             raise ValueError(f"a {name} of this structure has tables {expected}, got {got}")
-        model.tables = nn.ModuleList(tables)
+        model.tables = cast(Sequence[Table], nn.ModuleList(tables))
         return model
 
     def _config(self) -> dict[str, Any]:

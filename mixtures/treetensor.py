@@ -55,7 +55,7 @@ class TreeTensor(CoefficientTensor):
     def _adopt(cls, other: TreeTensor) -> Self:
         """The same tensor, tree and tables as a model of this class."""
         model = cls.__new__(cls)
-        CoefficientTensor.__init__(model, other.circuit, list(other.tables))  # type: ignore[arg-type]
+        CoefficientTensor.__init__(model, other.circuit, list(other.tables))
         model.tree, model.joint = other.tree, other.joint
         model._places, model._sizes = other._places, other._sizes
         return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +17,6 @@ from mixtures.learn.geometry import Geometry
 from mixtures.learn.initial import draw_tables
 from mixtures.learn.nearest import Atoms, Found
 from mixtures.mixture import Mixture
-from mixtures.tables import Table
 from mixtures.treetensor import TreeTensor
 
 Operands = Sequence[tuple[Tensor, list[int]]]
@@ -123,8 +122,7 @@ class Trees(Atoms):
     def _learned(self, weights: Tensor, others: Pairing | None) -> tuple[float, TreeTensor]:
         """An error and the model that leaves it, after L-BFGS on tables and share."""
         model = self.fresh()
-        tables = [cast(Table, table) for table in model.tables]
-        logits = [table.logits.detach().clone().requires_grad_() for table in tables]
+        logits = [table.logits.detach().clone().requires_grad_() for table in model.tables]
         share = torch.tensor(-math.log(max(len(weights), 1)), dtype=torch.float64)
         free = [*logits, share.requires_grad_()] if others is not None else logits
         descent = torch.optim.LBFGS(
@@ -152,7 +150,7 @@ class Trees(Atoms):
 
         descent.step(closure)  # type: ignore[no-untyped-call, arg-type]
         with torch.no_grad():
-            for table, own in zip(tables, logits, strict=True):
+            for table, own in zip(model.tables, logits, strict=True):
                 table.set(own.softmax(-1))
             return float(error().detach()), model
 
