@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from mixtures.combining import combine, split_flow
+from mixtures.combining import PIECE, combine, split_flow
+from mixtures.halves import Contraction
 from mixtures.passes import Stacks
 from mixtures.patterns import Group, Place, Plan
 from mixtures.scaled import ScaledPatterns
@@ -105,12 +106,13 @@ class Fold:
             else:
                 out.copy_(logs)
 
-    def _inside(self, group: Group) -> tuple[list[Tensor], Tensor]:
-        """The values (N, w, B) of the children, and what they combine to."""
+    def _inside(self, group: Group, part: slice) -> tuple[list[Tensor], Tensor]:
+        """The values (N, w, b) of the children in some columns, and what they combine to."""
         factors: list[Tensor] = []
         for width, index in group.children:
-            rows = self.values[width].index_select(0, index.view(-1))
-            factors += rows.view(-1, group.nodes, group.columns, width).mT.unbind(0)
+            chosen = index.view(-1, group.nodes, group.columns)[:, :, part]
+            rows = self.values[width].index_select(0, chosen.reshape(-1))
+            factors += rows.view(*chosen.shape, width).mT.unbind(0)
         return factors, combine(group.layer, self.ring, factors)
 
     def _out(self, tables: Tables, group: Group) -> Tensor:
@@ -118,40 +120,104 @@ class Fold:
         part = tables[group.width][group.row : group.row + group.size]
         return part.view(group.nodes, group.columns, group.width).mT
 
+    def _parts(self, group: Group) -> list[slice]:
+        """The columns of a group, few at a time where what they combine to is large."""
+        if group.halves is None:
+            return [slice(0, group.columns)]
+        size = max(1, PIECE // (group.nodes * group.layer.inside))
+        return [slice(n, min(n + size, group.columns)) for n in range(0, group.columns, size)]
+
     def _up(self, group: Group, weights: Weights | None) -> None:
-        factors, inside = self._inside(group)
-        self._kept.append((factors, inside) if inside.numel() <= KEPT_ELEMENTS else None)
         out = self._out(self.values, group)
+        if group.halves is not None and weights is not None and self.scaled:
+            for node, own in enumerate(self._contractions(group, weights)):
+                out[node].T.copy_(own.mix())
+            self.ring.finish(out)
+        else:
+            for part in self._parts(group):
+                self._combine(group, weights, part, out[:, :, part])
+        if isinstance(self.ring, ScaledPatterns):
+            own_scales = self.scales[group.width][group.row : group.row + group.size]
+            if weights is None:
+                own_scales.zero_()
+            else:
+                self.ring.write_logs(own_scales)
+            for width, index in group.children:
+                below = self.scales[width].index_select(0, index.view(-1))
+                own_scales += below.view(index.shape).sum(0)
+
+    def _combine(self, group: Group, weights: Weights | None, part: slice, out: Tensor) -> None:
+        factors, inside = self._inside(group, part)
+        if group.halves is None:
+            self._kept.append((factors, inside) if inside.numel() <= KEPT_ELEMENTS else None)
         if weights is None:
             out.copy_(inside)
         else:
             self.ring.mix(weights, inside, out)
-        if isinstance(self.ring, ScaledPatterns):
-            own = self.scales[group.width][group.row : group.row + group.size]
-            if weights is None:
-                own.zero_()
-            else:
-                self.ring.write_logs(own)
-            for width, index in group.children:
-                below = self.scales[width].index_select(0, index.view(-1))
-                own += below.view(index.shape).sum(0)
+
+    def _contractions(self, group: Group, weights: Weights) -> list[Contraction]:
+        """The nodes of a group, in halves."""
+        assert group.halves is not None
+        values = [self.values[width] for width in group.layer.widths]
+        tables = weights.values.view(group.nodes, -1, *group.layer.widths)
+        pairs = zip(group.halves, tables, strict=True)
+        return [Contraction(halves, table, values) for halves, table in pairs]
 
     def _down(self, group: Group, weights: Weights | None, counts: Sequence[Tensor] | None) -> None:
-        factors, inside = self._kept.pop() or self._inside(group)
         outside = self._out(self.values, group)
         flow = self._out(self.flows, group).to(outside.dtype, copy=weights is None)
         counter = None
         if weights is not None and counts is not None:
             total = torch.zeros_like(weights.values, dtype=torch.float64)
             counter = Counts(total, group.observed)
-        below = self.ring.share(weights, inside, outside, flow, counter)
-        parts = iter(split_flow(group.layer, self.ring, factors, below))
-        for width, index in group.children:
-            for rows in index:
-                self._add(width, rows, next(parts))
+        if group.halves is not None and weights is not None and self.scaled:
+            self._share_halves(group, weights, outside, flow, counter)
+        else:
+            for part in self._parts(group):
+                self._share(group, weights, part, outside[:, :, part], flow[:, :, part], counter)
         if counter is not None and weights is not None and counts is not None:
             assert group.layer.table is not None and group.slots is not None
             counts[group.layer.table].index_add_(0, group.slots, counter.finish(weights))
+
+    def _share(
+        self,
+        group: Group,
+        weights: Weights | None,
+        part: slice,
+        outside: Tensor,
+        flow: Tensor,
+        counter: Counts | None,
+    ) -> None:
+        """Hand down the flow of some columns."""
+        kept = self._kept.pop() if group.halves is None else None
+        factors, inside = kept or self._inside(group, part)
+        if counter is not None and group.observed is not None:
+            counter.observed = group.observed[:, part]
+        below = self.ring.share(weights, inside, outside, flow, counter)
+        parts = iter(split_flow(group.layer, self.ring, factors, below))
+        for width, index in group.children:
+            for rows in index.view(-1, group.nodes, group.columns)[:, :, part]:
+                self._add(width, rows.reshape(-1), next(parts))
+
+    def _share_halves(
+        self,
+        group: Group,
+        weights: Weights,
+        outside: Tensor,
+        flow: Tensor,
+        counter: Counts | None,
+    ) -> None:
+        """Hand down the flow of all columns in halves."""
+        ratio = self.ring.ratio(outside, flow)
+        sums, widths = self._sums(), group.layer.widths
+
+        def give(child: int, rows: Tensor, flows: Tensor) -> None:
+            sums[widths[child]].index_add_(0, rows, flows.double())
+
+        for node, own in enumerate(self._contractions(group, weights)):
+            observed = None if group.observed is None else group.observed[node]
+            total = None if counter is None else counter.total[node]
+            own.share(ratio[node].T, give, observed, total)
 
     def _add(self, width: int, index: Tensor, flow: Tensor) -> None:
         """Add flows (N, w, B) to the rows that index (N B,) names; long sums are float64."""

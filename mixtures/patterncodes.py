@@ -1,6 +1,10 @@
-"""Which pattern every row of data has at each node of a tree, in numbers as small as they fit."""
+"""Which pattern every row of data has at each node of a tree, in numbers as small as they fit; and
+which patterns say anything.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import numpy
 import torch
@@ -52,3 +56,28 @@ class PatternCodes:
             factor = torch.as_tensor(stride[:, None], device=key.device).to(kind)
             key = torch.addcmul(key, part, factor)
         return key
+
+
+class PatternFlags:
+    """Of every row of every width, whether it says anything; None throughout if all do."""
+
+    def __init__(
+        self, observed: Tensor | None, rows: Mapping[int, int], device: torch.device
+    ) -> None:
+        self.observed, self.rows = observed, rows
+        self.flags: dict[int, Tensor] = {}
+        self.empty = torch.empty(0, dtype=torch.bool, device=device)
+
+    def leaves(self, width: int, variables: Tensor) -> None:
+        if self.observed is not None:
+            self._append(width, self.observed[variables].reshape(-1))
+
+    def group(self, width: int, children: Sequence[tuple[int, Tensor]]) -> Tensor | None:
+        if self.observed is None:
+            return None
+        found = torch.stack([self.flags[w][index].any(0) for w, index in children]).any(0)
+        self._append(width, found)
+        return None if bool(found.all()) else found
+
+    def _append(self, width: int, flags: Tensor) -> None:
+        self.flags[width] = torch.cat([self.flags.get(width, self.empty), flags])

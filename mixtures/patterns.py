@@ -7,7 +7,7 @@ circuit of all others, whose inputs are gathered row by row. It depends on data 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mixtures.circuit import Circuit, Layer
+from mixtures.halves import Halves, halved
 
 Place = tuple[int, int]  # (layer, child position)
 
@@ -51,6 +52,7 @@ class Group:
     children: tuple[tuple[int, Tensor], ...]  # (width, rows)
     row: int
     observed: Tensor | None  # (N, B): anything is observed below; None if everywhere
+    halves: tuple[Halves, ...] | None  # of each node, where it is contracted in halves
 
     @property
     def size(self) -> int:
@@ -146,4 +148,23 @@ def _smaller(
         flags = observed.reshape(-1)[here]
         observed = flags.new_ones(nodes * columns).index_copy_(0, place, flags)
         observed = observed.view(nodes, columns)
-    return replace(group, columns=columns, children=children, row=row, observed=observed)
+    halves = group.halves
+    if halves is not None:
+        halves = halves_of(group.layer, children, [own.near for own in halves])
+    return replace(
+        group, columns=columns, children=children, row=row, observed=observed, halves=halves
+    )
+
+
+def halves_of(
+    layer: Layer, children: tuple[tuple[int, Tensor], ...], nears: Sequence[int]
+) -> tuple[Halves, ...]:
+    """How the nodes of a group over two children are contracted in halves, `near` of each first."""
+    first, second = (
+        index.view(len(nears), -1)
+        for _, rows in children
+        for index in rows.view(-1, rows.shape[-1])
+    )
+    each = layer.width * max(layer.widths)
+    trios = zip(first, second, nears, strict=True)
+    return tuple(halved((one, two), near, each) for one, two, near in trios)

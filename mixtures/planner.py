@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, Builder, Circuit, Integers, Layer
-from mixtures.patterncodes import PatternCodes
-from mixtures.patterns import Group, Place, Plan, Symbols, restricted
+from mixtures.halves import worthwhile
+from mixtures.patterncodes import PatternCodes, PatternFlags
+from mixtures.patterns import Group, Place, Plan, Symbols, halves_of, restricted
 
 DENSE = 32  # so many patterns are numbered without looking whether each occurs,
 SPARSE = 32  # or one for so many rows
@@ -20,6 +21,7 @@ SAMPLE = 2048  # rows looked at before all are
 TOGETHER = 2**23  # combinations of children's patterns that are looked for at once
 KEPT_PLANS = 8  # of one data set, for as many structures
 PART = 2**15  # rows with a plan of their own: memory does not grow with the number of rows
+OUTER = 2**25  # numbers of all nodes over such rows, where nodes may be folded row by row
 
 Stretch = tuple[int, int, "Plan | None"]
 
@@ -40,13 +42,22 @@ def plans(
         fixed = {_node(circuit, circuit.latents[name]) for name in key[1]}
         known[key] = [
             (start, stop, _Planner(circuit, symbols, start, stop, fixed).plan())
-            for start in range(0, rows, PART)
-            for stop in [min(rows, start + PART)]
+            for start, stop in _parts(circuit, rows)
         ]
     while len(known) > KEPT_PLANS:
         known.pop(next(iter(known)))
     found: list[Stretch] = known[key]
     return found
+
+
+def _parts(circuit: Circuit, rows: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of rows with a plan of their own."""
+    size = PART
+    if any(layer.combine == "outer" for layer in circuit.layers):
+        size = min(PART, max(2 * SAMPLE, OUTER // circuit.rows))
+    size = -(-rows // max(1, -(-rows // size)))  # of about the same size
+    for start in range(0, rows, max(1, size)):
+        yield start, min(rows, start + size)
 
 
 def _node(circuit: Circuit, place: tuple[int, int, int]) -> int:
@@ -65,9 +76,10 @@ class _Planner:
         self.device = symbols.codes.device
         self.size = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # patterns; 0: has none
         self.first = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # the first row of a node
+        self.by_row = numpy.zeros(len(circuit.row_of), dtype=bool)  # every row is a pattern
         self.rows: dict[int, int] = {}  # width -> rows so far
         self.codes = PatternCodes(len(circuit.row_of), symbols.codes[:, start:stop])
-        self.any = _Flags(symbols.observed, self.rows, self.device)
+        self.any = PatternFlags(symbols.observed, self.rows, self.device)
         self.groups: list[Group] = []
         self.inputs = self._leaves(symbols)
 
@@ -101,7 +113,8 @@ class _Planner:
         """Give patterns to the nodes of one step, where there are few."""
         owners, first = layer.owners[:, step], layer.nodes_of(step).start
         free = numpy.array([first + place not in self.fixed for place in range(layer.nodes)])
-        places = ((self.size[owners] > 0).all(0) & free).nonzero()[0]
+        served = (self.size[owners] > 0).all(0) & free
+        places = (served & ~self.by_row[owners].any(0)).nonzero()[0]
         with numpy.errstate(over="ignore"):  # of very many children: infinitely many
             product = self.size[owners[:, places]].astype(float).prod(0)
         found: list[tuple[int, Tensor]] = []
@@ -114,6 +127,23 @@ class _Planner:
                 found.append((place, patterns))
         for members in _by_size({place: part.shape[1] for place, part in found}):
             self._group(layer, step, [(place, part) for place, part in found if place in members])
+        served[[place for place, _ in found]] = False
+        self._by_row(layer, step, served.nonzero()[0].tolist())
+
+    def _by_row(self, layer: Layer, step: int, places: Sequence[int]) -> None:
+        """Fold nodes without patterns all the same, row by row, where halves pay."""
+        owners, first = layer.owners[:, step], layer.nodes_of(step).start
+        every = torch.arange(self.count, dtype=torch.int32, device=self.device)
+        found = []
+        for place in places if layer.combine == "outer" else ():
+            sizes = self.size[owners[:, place]].tolist()
+            if worthwhile(sizes, self.count, layer.inside):
+                self.codes.put(numpy.array([first + place]), every[None])
+                self.by_row[first + place] = True
+                digits = [self.codes.one(child) for child in owners[:, place].tolist()]
+                found.append((place, torch.stack(digits)))
+        if found:
+            self._group(layer, step, found)
 
     def _together(
         self, owners: Integers, nodes: Integers, places: Integers
@@ -197,36 +227,16 @@ class _Planner:
         seen = None if observed is None else observed.view(len(members), columns)
         made = _part(layer, step, places)
         slots = None if made.slots is None else self._on(made.slots[0])
-        size = (len(members), columns, layer.width)
-        self.groups.append(Group(made, *size, slots, children, row, seen))
+        size, halves = (len(members), columns, layer.width), None
+        sizes = self.size[layer.owners[:, step, places]]
+        if layer.combine == "outer" and all(
+            worthwhile(pair, columns, layer.inside) for pair in sizes.T.tolist()
+        ):
+            halves = halves_of(made, children, sizes.argmin(0).tolist())
+        self.groups.append(Group(made, *size, slots, children, row, seen, halves))
 
     def _on(self, index: Integers) -> Tensor:
         return torch.as_tensor(numpy.ascontiguousarray(index), device=self.device)
-
-
-class _Flags:
-    """Of every row of every width, whether it says anything; None throughout if all do."""
-
-    def __init__(
-        self, observed: Tensor | None, rows: Mapping[int, int], device: torch.device
-    ) -> None:
-        self.observed, self.rows = observed, rows
-        self.flags: dict[int, Tensor] = {}
-        self.empty = torch.empty(0, dtype=torch.bool, device=device)
-
-    def leaves(self, width: int, variables: Tensor) -> None:
-        if self.observed is not None:
-            self._append(width, self.observed[variables].reshape(-1))
-
-    def group(self, width: int, children: Sequence[tuple[int, Tensor]]) -> Tensor | None:
-        if self.observed is None:
-            return None
-        found = torch.stack([self.flags[w][index].any(0) for w, index in children]).any(0)
-        self._append(width, found)
-        return None if bool(found.all()) else found
-
-    def _append(self, width: int, flags: Tensor) -> None:
-        self.flags[width] = torch.cat([self.flags.get(width, self.empty), flags])
 
 
 class _Above:
