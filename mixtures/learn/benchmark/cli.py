@@ -27,9 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     given.walks = WALKS.get("".join(given.datasets[:1]), 1) if given.walks is None else given.walks
-    counts = (given.jobs, given.walks, *given.parameters, *given.states)
+    counts = (given.jobs, given.walks, given.tries, *given.parameters, *given.states)
     if given.minutes <= 0 or min(counts) < 1:
-        parser.error("--minutes, --jobs, --walks, --states and --parameters must be positive")
+        parser.error(
+            "--minutes, --jobs, --walks, --tries, --states and --parameters must be positive"
+        )
     torch.set_num_threads(1)  # tables this small gain nothing from more
     given.out.mkdir(parents=True, exist_ok=True)
     console = Console()
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of depth: the numbers of parameters")  # fmt: skip
     add("--states", type=int, nargs="+", default=[8, 16, 32, 64, 128],
         help="of chorales: the numbers of states")  # fmt: skip
+    add("--tries", type=int, default=chorales.TRIES, help="of chorales: random starts of each kind")
     add("--walks", type=int, help="of depth (30) and chorales (50): walks over the rows")
     add("--mass", type=float, default=1.0, help="of depth: pseudo-counts of a row of a table")
     return parser
@@ -153,7 +156,7 @@ def _chorales(given: argparse.Namespace, console: Console) -> None:
     parts = chorales.load(given.data)
     records: list[chorales.Record] = []
     stamp = {"commit": commit()}
-    options = {"walks": given.walks, "seed": given.seed, "stamp": stamp}
+    options = {"walks": given.walks, "seed": given.seed, "tries": given.tries, "stamp": stamp}
     for record in chorales.compare(parts, given.states, **options):
         records.append(record)
         report.write(records, given.out / "chorales.csv")
