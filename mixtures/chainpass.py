@@ -185,7 +185,7 @@ class Chain:
             yield start, min(rows, start + size)
 
     def _value(self, rows: Rows, count: int, run: int = RUN) -> Found:
-        with self.kernels.quiet():
+        with self.kernels.walking():
             walk = Walk(self, rows, count, run, None)
             found = Found(0, count, *walk.up(), None, {})
             walk.rooms.release()
@@ -195,7 +195,7 @@ class Chain:
         self, rows: Rows, count: int, weights: Tensor, wanted: Wanted, run: int = RUN
     ) -> Found:
         """Posteriors and counts of some rows, times their weights (B,)."""
-        with self.kernels.quiet():
+        with self.kernels.walking():
             walk = Walk(self, rows, count, run, wanted)
             value, suspect = walk.up()
             if bool(suspect.any()):

@@ -6,14 +6,16 @@ exponentials it takes half the time of torch. Elsewhere it is torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
+
+from mixtures.threads import one_thread
 
 Native = Any  # an array or a tensor
 PRODUCT = 2**18  # NumPy's BLAS multiplies up to so many numbers (m n k) on the calling thread
@@ -30,7 +32,7 @@ class Kernels:
     matmul: Callable[..., Native]
     exp: Callable[..., Native]
     take: Callable[..., Native]  # rows of a matrix
-    quiet: Callable[[], AbstractContextManager[Any]]
+    walking: Callable[[], AbstractContextManager[Any]]  # held while walking
 
 
 def _take(table: Any, index: Any, out: Any = None) -> Any:
@@ -42,6 +44,13 @@ def _select(table: Tensor, index: Tensor, out: Tensor | None = None) -> Tensor:
     return found if out is None else out.copy_(found)
 
 
+@contextmanager
+def _quietly_alone() -> Iterator[None]:
+    """Without warnings; and on one thread, as the products are: those of steps are too small."""
+    with numpy.errstate(all="ignore"), one_thread():
+        yield
+
+
 NUMPY = Kernels(
     native=lambda tensor: tensor.numpy(),
     tensor=torch.from_numpy,
@@ -50,7 +59,7 @@ NUMPY = Kernels(
     matmul=numpy.matmul,
     exp=numpy.exp,
     take=_take,
-    quiet=lambda: numpy.errstate(all="ignore"),
+    walking=_quietly_alone,
 )
 TORCH = Kernels(
     native=lambda tensor: tensor,
@@ -60,7 +69,7 @@ TORCH = Kernels(
     matmul=torch.matmul,
     exp=torch.exp,
     take=_select,
-    quiet=nullcontext,
+    walking=nullcontext,
 )
 
 
