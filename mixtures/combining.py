@@ -11,7 +11,8 @@ from mixtures.circuit import Layer
 from mixtures.semiring import Linear, Log, Semiring
 from mixtures.weights import Counts, Weights
 
-PIECE = 2**18  # numbers that combined children should be at most, to stay in the cache
+NARROW = 4  # times as many states of each child
+PIECE = 2**19  # numbers that combined children should be at most, to stay in the cache
 
 
 def piece(layer: Layer, rows: int) -> int:
@@ -25,6 +26,17 @@ def pieces(layer: Layer, rows: int) -> list[slice]:
     return [slice(n, min(n + size, layer.nodes)) for n in range(0, layer.nodes, size)]
 
 
+def narrow(layer: Layer) -> bool:
+    """Whether the outer product of two children is mixed to so few values that it is better to
+    contract the table with one child after the other.
+    """
+    return (
+        layer.combine == "outer"
+        and len(layer.widths) == 2
+        and NARROW * layer.width <= min(layer.widths)
+    )
+
+
 def mix_pieces(
     layer: Layer,
     ring: Semiring,
@@ -36,7 +48,11 @@ def mix_pieces(
 ) -> None:
     """Combine the children of N nodes and mix, some nodes at a time."""
     for nodes in pieces(layer, out.shape[-1]):
-        inside = combine(layer, ring, [factor[nodes] for factor in factors])
+        own = [factor[nodes] for factor in factors]
+        if ring.mantissas and narrow(layer):
+            _mix_narrow(weights.part(nodes), own, out[nodes])
+            continue
+        inside = combine(layer, ring, own)
         ring.mix_part(weights.part(nodes), inside, out[nodes])
     ring.finish(out, settle=settle)
 
@@ -53,15 +69,48 @@ def share_pieces(
     """The flow of each child of N nodes, given that of what they are mixed to, some nodes at a
     time.
     """
-    ratio, found = ring.ratio(outside, flow), []
+    ratio = ring.ratio(outside, flow)
+    found: list[Sequence[Tensor]] = []
     for nodes in pieces(layer, flow.shape[-1]):
         own = [factor[nodes] for factor in factors]
-        inside = combine(layer, ring, own)
         counter = None if counts is None else counts.part(nodes)
         part = weights.part(nodes)
+        if ring.mantissas and narrow(layer):
+            found.append(_share_narrow(part, own, ratio[nodes], counter))
+            continue
+        inside = combine(layer, ring, own)
         below = ring.share_part(part, inside, outside[nodes], ratio[nodes], counter)
         found.append(split_flow(layer, ring, own, below))
     return [torch.cat(parts) for parts in zip(*found, strict=True)]
+
+
+def _mix_narrow(weights: Weights, factors: Sequence[Tensor], out: Tensor) -> None:
+    """Mix the outer product (N, C C', B) of mantissas without forming it."""
+    first, second = factors
+    half = torch.bmm(_joint(weights, first), second)
+    half = half.view(*out.shape[:2], *first.shape[1:])  # (N, P, C, B)
+    torch.sum(half.mul_(first[:, None]), 2, out=out)
+
+
+def _share_narrow(
+    weights: Weights, factors: Sequence[Tensor], ratio: Tensor, counts: Counts | None
+) -> list[Tensor]:
+    """The flow of each of the two factors that were mixed by `_mix_narrow`."""
+    first, second = factors
+    table = _joint(weights, first)
+    sent = (ratio[:, :, None] * first[:, None]).flatten(1, 2)  # (N, P C, B)
+    if counts is not None:
+        counts.add(sent, second)
+    half = torch.bmm(table, second).view(*ratio.shape[:2], *first.shape[1:])
+    back = half.mul_(ratio[:, :, None]).sum(1).mul_(first)
+    return [back, torch.bmm(table.mT, sent).mul_(second)]
+
+
+def _joint(weights: Weights, first: Tensor) -> Tensor:
+    """Tables (N, P, C C') as (N, P C, C')."""
+    nodes, parents, children = weights.values.shape
+    states = first.shape[1]
+    return weights.values.reshape(nodes, parents * states, children // states)
 
 
 def combine(layer: Layer, ring: Semiring, factors: Sequence[Tensor]) -> Tensor:

@@ -70,16 +70,20 @@ def rows_at_once(circuit: Circuit) -> int:
     """
     steps = 1 + sum(layer.steps for layer in circuit.layers)
     outer = [layer for layer in circuit.layers if layer.combine == "outer"]
-    joint = sum(layer.steps * layer.nodes * layer.inside for layer in outer)
     largest = max((layer.inside for layer in outer), default=1)
     wanted = min(STEP_ELEMENTS * steps // circuit.rows, PIECE // largest)
-    allowed = CHUNK_ELEMENTS // (circuit.rows + joint)
-    return max(1, min(max(32, wanted), allowed))
+    return max(1, min(max(32, wanted), CHUNK_ELEMENTS // circuit.rows))
 
 
-def chunks(circuit: Circuit, stop: int, start: int = 0) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the chunks that rows are cut into."""
+def chunks(
+    circuit: Circuit, stop: int, start: int = 0, *, whole: bool = True
+) -> Iterator[tuple[int, int]]:
+    """(start, stop) of the chunks that rows are cut into; `whole`: outer products are kept."""
     size = rows_at_once(circuit)
+    if whole:
+        outer = [layer for layer in circuit.layers if layer.combine == "outer"]
+        joint = sum(layer.steps * layer.nodes * layer.inside for layer in outer)
+        size = max(1, min(size, CHUNK_ELEMENTS // (circuit.rows + joint)))
     for first in range(start, stop, size):
         yield first, min(stop, first + size)
 
@@ -95,10 +99,11 @@ def contract(circuit: Circuit, stacks: Stacks, source: Source, ring: Semiring) -
     chain = Chain.of(circuit, stacks, source, ring)
     if chain is not None:
         return chain.contract(lambda part: contract(circuit, stacks, part, ring))
+    whole = bool(source.evidence)
     found = [
         stretch.up(start, stop).value
         for stretch in stretches(circuit, stacks, source, ring)
-        for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start)
+        for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start, whole=whole)
     ]
     return torch.cat(found) if found else source.read(0, 0).new_empty(0)
 
@@ -143,7 +148,8 @@ def sweep(
         return
     totals = None if counts is None else Totals(counts)
     for stretch in stretches(circuit, stacks, source, ring, patterns=False):
-        for start, stop in chunks(circuit, stretch.stop, stretch.start):
+        whole = keep_states or bool(source.evidence)
+        for start, stop in chunks(circuit, stretch.stop, stretch.start, whole=whole):
             up = stretch.up(start, stop)
             first, again = _roots(up, ring, row_weights, start, stop)
             below = stretch.below(up.values, start, stop)
@@ -188,10 +194,10 @@ def expected(
             rest = [] if part.inputs is None else [(rows, part.inputs)]
             yield Expected(part.start, part.stop, part.log_value, rest)
         return
-    totals = Totals(counts)
+    totals, whole = Totals(counts), bool(source.evidence)
     for stretch in stretches(circuit, stacks, source, ring):
         fold, zero = stretch.fold, stretch.start
-        for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start):
+        for start, stop in chunks(stretch.circuit, stretch.stop, stretch.start, whole=whole):
             up = stretch.up(start, stop)
             first, again = _roots(up, ring, row_weights, start, stop)
             below = stretch.below(up.values, start, stop)

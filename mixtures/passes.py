@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit, Integers, Layer
-from mixtures.combining import combine, mix_pieces, piece, share_pieces, split_flow
+from mixtures.combining import combine, mix_pieces, narrow, piece, share_pieces, split_flow
 from mixtures.semiring import Linear, Log, Semiring
 from mixtures.weights import Counts, Weights
 
@@ -43,10 +43,11 @@ class Values:
 
     def whole(self, place: int, step: int) -> bool:
         """Whether the children of a step are combined for all nodes at once: unless they are large
-        outer products that nothing else multiplies.
+        outer products, or ones that need not be formed, that nothing else multiplies.
         """
         layer = self.circuit.layers[place]
         many = layer.combine == "outer" and piece(layer, self.buffer.shape[1]) < layer.nodes
+        many = many or (self.ring.mantissas and narrow(layer))
         return not many or (place, step) in self.evidence
 
 

@@ -31,6 +31,7 @@ class Scaled(Log):
 
     one = 1.0
     zero = 0.0
+    mantissas = True
 
     def __init__(self, safe: float, like: Tensor) -> None:
         rows = like.shape[-1]

@@ -27,6 +27,7 @@ class Semiring(ABC):
     one: float = 1.0
     zero: float = 0.0
     logarithmic = False
+    mantissas = False  # whether values are numbers divided by a scale of their row
 
     @property
     def name(self) -> str:

@@ -61,7 +61,7 @@ class Counts:
     def add(self, ratio: Tensor, mantissa: Tensor) -> None:
         if self.observed is not None:
             ratio = ratio * self.observed[:, None]
-        self.total += torch.bmm(ratio, mantissa.mT)
+        self.total += torch.bmm(ratio, mantissa.mT).view(self.total.shape)
 
     def add_entries(self, node: Tensor, parent: Tensor, row: Tensor, sent: Tensor) -> None:
         """Counts of single (node, parent, row) entries, `sent` (F, C)."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mixtures import HT, Mixture, Tree, halves
+from mixtures import HT, Mixture, Tree, combining, halves
 from mixtures.components import Bernoulli, Categorical
 
-from test_patterns import TYPES, compare, hidden, kronecker, planned, seeded, tables
+from test_patterns import TYPES, close, compare, hidden, kronecker, plain, planned, seeded, tables
 
 
 def uneven(dtype):
@@ -100,3 +100,26 @@ def test_every_column_is_worked_out_once_and_many_at_a_time(monkeypatch):
                 assert (near[some[some < len(near)]] == row).all()
             real = own.columns < len(near)
             assert torch.equal(far[own.columns[real]], own.far[real])
+
+
+@pytest.mark.parametrize("observed", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_few_values_are_mixed_without_outer_products(dtype, observed, monkeypatch):
+    """A node of two states over nodes of eight: values, counts and posteriors."""
+    children = {6: [0, 1], 7: [2, 3], 8: [4, 5], 9: [7, 8], 10: [6, 9]}
+    W = HT(Tree(children), 8, {**dict.fromkeys(range(9), 8), 9: 2}, **tables(0, dtype))
+    x = torch.randint(0, 2, (300, 6), generator=seeded(4))
+    model = Mixture(W, Bernoulli(6, 8, **tables(1, dtype)))
+    data = model.encode(x, hidden(x) if observed else None)
+    sweep = lambda: plain(model, data, torch.ones(300, dtype=dtype), monkeypatch)  # noqa: E731
+    asked, mix = [], combining._mix_narrow
+    monkeypatch.setattr(combining, "_mix_narrow", lambda *a: (asked.append(1), mix(*a)))
+    (values, found), narrow = sweep(), len(asked)
+    monkeypatch.setattr(combining, "NARROW", 10**9)
+    (logs, expected), wide = sweep(), len(asked) - narrow
+    assert narrow > wide == 0
+    close(values, logs, dtype)
+    for count, other in zip(found.counts, expected.counts, strict=True):
+        close(count / 300, other / 300, dtype)
+    for name, value in expected.statistics.items():
+        close(found.statistics[name] / 300, value / 300, dtype)
