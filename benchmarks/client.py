@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from benchmarks.libraries import LIBRARIES
+from benchmarks.libraries import LIBRARIES, NEEDED
 
 ROOT = Path(__file__).resolve().parent.parent
 THREAD_SETTINGS = (
@@ -31,9 +31,14 @@ def default_folder() -> Path:
     return Path(os.environ.get("MIXTURES_PEERS", ROOT / "benchmarks" / ".peers"))
 
 
-def interpreter(library: str, folder: Path) -> str | None:
-    """The Python that has a library: its environment's, else this one; None where it is missing."""
+def interpreter(entry: str, folder: Path) -> str | None:
+    """The Python that has a library: its environment's, else this one; None where it is missing, or
+    what else the entry needs.
+    """
+    library = entry.partition(":")[0]
     module, own = LIBRARIES[library].module, folder / library
+    if entry in NEEDED and importlib.util.find_spec(NEEDED[entry]) is None:
+        return None
     if any(own.glob(f"lib/python*/site-packages/{module}*")):
         return str(own / "bin" / "python")
     found = importlib.util.find_spec(module)

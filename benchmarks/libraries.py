@@ -34,4 +34,5 @@ LIBRARIES = {
     "flint": Library("flint", ("python-flint>=0.9.0",)),
     "sklearn": Library("sklearn", ("scikit-learn>=1.9.1",)),
 }
+NEEDED = {"mixtures:compiled": "numba"}  # the module that an entry needs besides its library
 PEERS = tuple(name for name, library in LIBRARIES.items() if library.requirements)

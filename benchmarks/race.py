@@ -107,7 +107,7 @@ def _started(
     standings = {entry: Standing(entry) for entry in task.entries}
     with ExitStack() as stack:
         for entry, standing in standings.items():
-            python = interpreter(entry.partition(":")[0], settings.folder)
+            python = interpreter(entry, settings.folder)
             if python is None:
                 standing.trouble = "missing"
                 continue

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.libraries import NEEDED
 from benchmarks.race import Race, Standing
 from benchmarks.verdicts import overview, verdicts
 
@@ -182,7 +183,7 @@ def _versions(races: Iterable[Race]) -> str:
         for standing in race.standings.values():
             versions.update(standing.versions)
             if standing.trouble == "missing":
-                missing.add(standing.entry.partition(":")[0])
+                missing.add(name if (name := standing.entry) in NEEDED else name.partition(":")[0])
     text = "Versions: " + ", ".join(f"{name} {v}" for name, v in sorted(versions.items())) + ".\n"
     if missing:
         text += f"\nMissing, so not compared: {', '.join(sorted(missing))}.\n"

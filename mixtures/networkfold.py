@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixtures.networkpatterns import Folded, Given, TableSums
+from mixtures.networkpatterns import Folded, TableSums
 from mixtures.networkplan import Leaves
 from mixtures.semiring import Log
 from mixtures.weights import Weights
@@ -18,7 +18,7 @@ class NetworkFold:
     """
 
     def __init__(self, plan: Folded, flat: Tensor, factors: Leaves, leaves: Tensor) -> None:
-        self.plan, self.ring = plan, Log()
+        self.plan, self.leaves, self.ring = plan, leaves, Log()
         self.values = leaves.new_empty(plan.total)
         weights = flat[torch.as_tensor(factors.places, device=flat.device)]
         self._read(weights, torch.as_tensor(factors.variable, device=flat.device), leaves)
@@ -33,15 +33,20 @@ class NetworkFold:
             out = self._table(step.patterns)[step.first : step.first + size]
             out.copy_(step.factors.times(entries))
 
-    def read(self, codes: Tensor, buffer: Tensor) -> None:
-        """Write what is given for rows of symbols (d, B), as numbers of the values' type."""
-        for given in self.plan.given:
-            buffer[given.rows] = self._rows(given, codes)
+        self.possible = bool((self.values < torch.inf).all())  # no infinite density, no NaN
 
-    def _rows(self, given: Given, codes: Tensor) -> Tensor:
-        index = given.digits.times(codes, given.strides.to(codes)).long()
-        table = self._table(given.patterns).index_select(0, given.nodes)
-        return table.gather(1, index)
+    def holds(self, plan: Folded, leaves: Tensor) -> bool:
+        """Whether this is the fold of a plan with such leaves."""
+        same = leaves.shape == self.leaves.shape and leaves.dtype == self.leaves.dtype
+        return plan is self.plan and same and torch.equal(leaves, self.leaves)
+
+    def read(self, codes: Tensor, buffer: Tensor) -> None:
+        """Write what is given for rows of symbols (d, B) to rows of a contiguous buffer."""
+        symbols = codes.float()
+        for given in self.plan.given:
+            index = given.digits.times(symbols, given.strides).int().add_(given.first)
+            out = buffer[given.rows].view(-1)
+            torch.index_select(self.values, 0, index.view(-1), out=out)
 
     def _table(self, patterns: int) -> Tensor:
         """(N, V): the nodes of so many patterns."""

@@ -50,13 +50,16 @@ class TableProducts:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Rows of the plan above that are read off a table: entry codes[i, b] of row nodes[i]."""
+    """Rows of the plan above that are read off a table: entry first[i] + pattern of the flat list.
+
+    Numbers of patterns are below 2^24, so that sums of float32 find them: the quickest there are.
+    """
 
     patterns: int
     rows: slice
-    nodes: Tensor  # (N,)
-    digits: Pattern  # (N, d): which variables have a part in the code
-    strides: Tensor  # what a symbol of each of those adds to it
+    first: Tensor  # (N, 1) int32
+    digits: Pattern  # (N, d): which variables have a part in the number of a pattern
+    strides: Tensor  # float32: what a symbol of each of those adds to it
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,9 +337,9 @@ class _Folder:
                 Given(
                     patterns,
                     slice(first, self.rows),
-                    torch.tensor([self.place[node][1] for node in nodes.tolist()]),
+                    torch.tensor([[self._start(node)] for node in nodes.tolist()]).int(),
                     Pattern.of(rows, variables, len(nodes), len(self.sizes)),
-                    torch.tensor([s for part in strides for s in part.values()]),
+                    torch.tensor([float(s) for part in strides for s in part.values()]),
                 )
             )
         return found

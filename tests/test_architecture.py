@@ -35,6 +35,7 @@ QUERIES = frozenset(
 OPTIONAL = dict.fromkeys(("mixtures.plot", "transforms.plot"), "plot") | dict.fromkeys(
     ("mixtures.estimating", "mixtures.sklearn"), "sklearn"
 )
+OPTIONAL["mixtures.tapekernel"] = "fast"
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "flint": "python-flint"}  # where the names differ
 DESCRIBED = (types.FunctionType, property, classmethod, staticmethod)
 FINAL = [(module, name) for module, text in SOURCES.items() for name in final_methods(text)]
