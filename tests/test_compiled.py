@@ -119,13 +119,13 @@ def test_no_state_is_lost_however_unlikely(ran, monkeypatch):
 def test_long_products_neither_overflow_nor_vanish(ran):
     """Values from 2^-300000 to 2^300000; factors whose mantissas multiply to 2^1000 and more."""
     d = 3000
-    a = inputs(d, 1)
-    product = a[0][0]
+    a = inputs(d, 2)
+    products = [a[0][0], a[0][1]]
     for j in range(1, d):
-        product = product * a[j][0]
-    W = SPN(product, dtype=torch.float64)
+        products = [product * a[j][i] for i, product in enumerate(products)]
+    W = SPN(0.5 * products[0] + 0.5 * products[1], dtype=torch.float64)
     for log in (-70.0, -1e-9, 0.69, 70.0):
-        leaves = torch.full((300, d, 1), log, dtype=torch.float64)
+        leaves = torch.full((300, d, 2), log, dtype=torch.float64)
         with torch.no_grad():
             close(W.contract(leaves), torch.full((300,), d * log, dtype=torch.float64), rtol=1e-12)
     assert ran
