@@ -87,7 +87,7 @@ class _Writer:
         one variable and needed in many places.
         """
         parents = step.places.shape[1]
-        given = (step.children < self.fixed).all(1).tolist()
+        given = step.children.max(1) < self.fixed
         for i, (below, places) in enumerate(zip(step.children.tolist(), step.places, strict=True)):
             first, each = step.first + i * parents, 1 if given[i] else parents
             for p in range(0, parents, each):
