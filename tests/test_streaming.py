@@ -13,7 +13,7 @@ import ranks
 import torch
 from mixture_cases import MIXTURES, build, generator
 
-from mixtures.components import Categorical, Gaussian, encoding, seeding
+from mixtures.components import Categorical, Gaussian, columns, seeding
 
 MEBI = 2**20
 MEASURE = """
@@ -106,8 +106,9 @@ def test_what_is_done_by_blocks_does_not_depend_on_their_size(name, monkeypatch)
     x = model.sample(30, generator=generator(1)).double().numpy()
     x[np.random.default_rng(0).random(x.shape[:2]) < 0.2] = np.nan
     found = []
-    for size in (encoding.BLOCK, 20):
-        monkeypatch.setattr(encoding, "BLOCK", size)
+    for size in (columns.BLOCK, 20):
+        for name_of_size in ("BLOCK", "CACHED", "LONGEST"):
+            monkeypatch.setattr(columns, name_of_size, size)
         other = build(name)
         data = other.encode(x)
         other.components.initialise(data, generator(2))
@@ -135,7 +136,7 @@ def test_a_value_outside_the_domain_is_found_in_any_block(monkeypatch):
     model = build(next(iter(MIXTURES)))
     x = model.sample(50, generator=generator(1))
     x[37, 1] = 9
-    monkeypatch.setattr(encoding, "BLOCK", 30)
+    monkeypatch.setattr(columns, "BLOCK", 30)
     with pytest.raises(ValueError, match="column 1, row 37: 9 is outside"):
         model.encode(x)
 

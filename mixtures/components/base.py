@@ -10,7 +10,8 @@ from typing import Any, TypeVar, final
 import torch
 from torch import Tensor
 
-from mixtures.components.encoding import Data, blocks, column, encode, unpacked
+from mixtures.components.columns import blocks
+from mixtures.components.encoding import Data, column, encode, unpacked
 from mixtures.components.hooks import FAMILIES, Statistics
 from mixtures.components.moments import Moments, refuse_overriding
 

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from mixtures.components.columns import BYTE, Array
+
 MOST_SYMBOLS = 1024  # a column with more whole numbers than that is looked at row by row
+EXACT = 2**24  # whole numbers below it are exact in float32
+MANY = 2**31  # whole numbers
 FEWEST_ROWS = 16  # of which the distinct ones are worth looking for
 WHOLE_ROWS = 2**15  # parts of a data set of so many rows at most are coded with the whole set
 
@@ -41,89 +46,109 @@ def coded(values: Tensor, observed: Tensor | None) -> Coding | None:
     """The coding of encoded columns (d, n); None where no column is one of few whole numbers."""
     if values.ndim != 2 or values.shape[1] < FEWEST_ROWS or _plainly_real(values, observed):
         return None
-    low, spread, whole = _ranges(values, observed)
-    taken = (whole & (spread <= min(MOST_SYMBOLS, values.shape[1]))).tolist()
-    if not any(taken):
+    entries = _array(values)
+    seen = None if observed is None else observed.numpy(force=True)
+    small = _bytes(entries, seen)
+    low, spread = _of_bytes(small, seen) if small is not None else _of_numbers(entries, seen)
+    taken = (spread >= 0) & (spread <= min(MOST_SYMBOLS, len(entries[0])))
+    if not taken.any():
         return None
-    missing = [False] * len(values) if observed is None else (~observed).any(1).tolist()
-    ranges = [int(s) if t else 0 for s, t in zip(spread.tolist(), taken, strict=True)]
-    counts = zip(ranges, missing, taken, strict=True)
-    sizes = tuple(s + m if t else 0 for s, m, t in counts)
-    low = low.where(whole, 0)
-    codes = _above(values, low, spread)
-    if observed is not None:
-        gap = torch.tensor(ranges, device=values.device)[:, None].to(codes.dtype)
-        if codes.dtype == torch.uint8:
-            hidden = _hidden(observed)
-            codes = (codes & ~hidden) | (gap & hidden)
-        else:
-            codes = torch.where(observed, codes, gap)
-    codes = codes.to(torch.uint8 if max(sizes) <= 256 else torch.int32)
-    gaps = any(missing) or not all(taken)
-    return Coding(codes, sizes, *_symbols(values, low, ranges, max(sizes), gaps))
+    missing = False if seen is None else seen.view(np.uint8).min(1) == 0
+    ranges = np.where(taken, spread, 0)
+    sizes = np.where(taken, ranges + missing, 0)
+    if small is not None and ranges.max() <= BYTE:
+        codes = _small_codes(small, seen, low, ranges)
+    else:
+        codes = _codes(entries if small is None else small, seen, low, ranges)
+    most = int(sizes.max())
+    number = np.arange(most)
+    held = low[:, None] + np.minimum(number, np.maximum(ranges - 1, 0)[:, None])
+    stands = number < ranges[:, None] if np.any(missing) or not taken.all() else None
+    return Coding(
+        torch.from_numpy(codes.astype(np.uint8 if most <= BYTE + 1 else np.int32, copy=False))
+        .to(values.device),
+        tuple(sizes.tolist()),
+        torch.from_numpy(held).to(values.device, values.dtype),
+        None if stands is None else torch.from_numpy(stands).to(values.device),
+    )  # fmt: skip
+
+
+def _array(values: Tensor) -> Array:
+    found: Array = (values.float() if values.dtype == torch.bfloat16 else values).numpy(force=True)
+    return found
 
 
 def _plainly_real(values: Tensor, observed: Tensor | None) -> bool:
     """Whether a few rows suffice to see that no column is one of whole numbers."""
     if not values.is_floating_point():
         return False
-    some = values[:, :FEWEST_ROWS]
-    fractional = some != some.floor()
-    seen = fractional if observed is None else fractional & observed[:, :FEWEST_ROWS]
-    return bool(seen.any(1).all())
+    some = _array(values[:, :FEWEST_ROWS])
+    fractional = some != np.floor(some)
+    if observed is not None:
+        fractional &= observed[:, :FEWEST_ROWS].numpy(force=True)
+    return bool(fractional.any(1).all())
 
 
-def _above(values: Tensor, low: Tensor, spread: Tensor) -> Tensor:
-    """How far above the least value entries are; columns that are not coded hold anything."""
-    small = bool(((low >= 0) & (low + spread < 256)).all())
-    if small and not values.is_floating_point():
-        values = values.to(torch.uint8)
-        return values if not bool(low.any()) else values - low[:, None].to(torch.uint8)
-    return values - low[:, None]
+def _bytes(entries: Array, seen: Array | None) -> Array | None:
+    """All entries as bytes, if those that were seen are whole numbers between 0 and 255."""
+    if entries.dtype.itemsize == 1 and entries.dtype.kind in "bu":
+        return entries.view(np.uint8)
+    with np.errstate(invalid="ignore"):  # what is none becomes any number, but another one
+        small = entries.astype(np.uint8)
+    other = small != entries
+    if seen is not None:
+        other &= seen
+    return None if other.any() else small
 
 
-def _ranges(values: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The least observed entry of each column, how many whole numbers there are from it to the
-    largest one, and whether all entries are whole.
+def _of_bytes(small: Array, seen: Array | None) -> tuple[Array, Array]:
+    """The least entry of each column that was seen, and how many whole numbers there are from it to
+    the largest one.
     """
-    empty = torch.zeros(len(values), dtype=torch.bool, device=values.device)
-    values = values.to(torch.uint8) if values.dtype == torch.bool else values
-    whole = torch.ones(len(values), dtype=torch.bool, device=values.device)
-    floating = values.is_floating_point()
-    if floating:
-        fractional = values != values.floor()
-        whole = ~(fractional if observed is None else fractional & observed).any(1)
-    if observed is None:
-        low, high = values.amin(1), values.amax(1)
-    elif values.dtype == torch.uint8:
-        hidden, empty = _hidden(observed), ~observed.any(1)
-        low, high = (values | hidden).amin(1), (values & ~hidden).amax(1)
-        low, high = low.masked_fill(empty, 0), high.masked_fill(empty, 0)
-    else:
-        info = torch.finfo(values.dtype) if floating else torch.iinfo(values.dtype)
-        low = values.masked_fill(~observed, info.max).amin(1)
-        high = values.masked_fill(~observed, info.min).amax(1)
-        empty = ~observed.any(1)
-        low, high = low.masked_fill(empty, 0), high.masked_fill(empty, 0)
-    if floating:
-        whole &= (low.abs() < 2**24) & (high.abs() < 2**24)
-        low, high = low.where(whole, 0), high.where(whole, 0)
-    low, high = low.long(), high.long()
-    return low, (high - low + 1).masked_fill(empty, 0), whole
+    if seen is None:
+        low, high = small.min(1).astype(np.int64), small.max(1)
+        return low, high - low + 1
+    hidden = _hidden(seen)
+    low = (small | hidden).min(1).astype(np.int64)
+    high = (small & ~hidden).max(1)
+    empty = seen.view(np.uint8).max(1) == 0
+    return np.where(empty, 0, low), np.where(empty, 0, high - low + 1)
 
 
-def _hidden(observed: Tensor) -> Tensor:
+def _of_numbers(entries: Array, seen: Array | None) -> tuple[Array, Array]:
+    """The same of any numbers; -1 for columns of too many whole numbers, or of others, too."""
+    floating = entries.dtype.kind == "f"
+    whole = np.ones(len(entries), dtype=np.bool_)
+    if floating:
+        fractional = entries != np.floor(entries)
+        whole = ~(fractional if seen is None else fractional & seen).any(1)
+    info: Any = np.finfo(entries.dtype) if floating else np.iinfo(entries.dtype)
+    low = (entries if seen is None else np.where(seen, entries, info.max)).min(1)
+    high = (entries if seen is None else np.where(seen, entries, info.min)).max(1)
+    empty = np.zeros(len(entries), dtype=np.bool_) if seen is None else ~seen.any(1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole &= high.astype(np.float64) - low < MANY
+        if floating:
+            whole &= (np.abs(low) < EXACT) & (np.abs(high) < EXACT)
+    low, high = (np.where(whole & ~empty, end, 0).astype(np.int64) for end in (low, high))
+    return low, np.where(empty, 0, np.where(whole, high - low + 1, -1))
+
+
+def _small_codes(small: Array, seen: Array | None, low: Array, ranges: Array) -> Array:
+    """How far bytes are above the least one, as bytes; what was not seen is beyond all others."""
+    codes = small - low[:, None].astype(np.uint8) if low.any() else small
+    if seen is None:
+        return codes
+    return np.minimum(codes | _hidden(seen), ranges[:, None].astype(np.uint8))
+
+
+def _codes(entries: Array, seen: Array | None, low: Array, ranges: Array) -> Array:
+    """The same of any numbers; columns that are not coded hold anything."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        codes = (entries - low[:, None]).astype(np.int32)
+    return codes if seen is None else np.where(seen, codes, ranges[:, None].astype(np.int32))
+
+
+def _hidden(seen: Array) -> Array:
     """Bytes of ones where nothing was observed, of zeros elsewhere: much faster than filling."""
-    return observed.view(torch.uint8) - 1
-
-
-def _symbols(
-    values: Tensor, low: Tensor, ranges: list[int], width: int, gaps: bool
-) -> tuple[Tensor, Tensor | None]:
-    """The value that each symbol stands for, (d, max size), and which stand for one."""
-    number = torch.arange(width, device=values.device)
-    sizes = torch.tensor(ranges, device=values.device)[:, None]
-    held = low[:, None] + torch.minimum(number, (sizes - 1).clamp(min=0))
-    if not gaps:
-        return held.to(values.dtype), None
-    return held.to(values.dtype), number < sizes
+    return seen.view(np.uint8) - np.uint8(1)

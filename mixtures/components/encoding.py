@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from numbers import Integral, Real
@@ -15,10 +14,11 @@ import torch
 from torch import Tensor
 
 from mixtures.components.coding import FEWEST_ROWS, WHOLE_ROWS, Coding, coded
+from mixtures.components.columns import BYTE, all_true, as_columns, turned
 
-BYTE = 255  # the largest whole number that is held in a byte
-BLOCK = 2**21
-"""About so many numbers are worked on at a time where all of them would be too many."""
+WHOLE = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+ARRAYS = frozenset((*WHOLE, torch.float16, torch.float32, torch.float64))
+"""Types that numpy has, too."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,62 +94,44 @@ def encode(
     _check_shape(values.shape, variables, tuple(event))
     if observed is not None:
         seen = _both(seen, _as_mask(observed, torch.Size(values.shape)))
+    moved, known = _moved(values, dtype, device)
+    return moved, _compressed(_both(_turned(seen), known), moved.device)
+
+
+def _moved(
+    values: Tensor | np.ndarray[Any, Any], dtype: torch.dtype, device: torch.device | str | None
+) -> tuple[Tensor, Tensor | None]:
+    """(n, d, *event) to (d, n, *event), and what is no NaN, the same; None if nothing is NaN.
+
+    Arrays may be mapped from a disk: no second copy is made. Tensors that others are derived from,
+    or that are elsewhere, stay tensors.
+    """
     if isinstance(values, Tensor):
-        moved, known = _moved(values.to(device), dtype)
-    else:
-        moved, known = _moved_by_blocks(values, dtype, device)
-    seen = _both(seen, known)
-    return moved, None if seen is None else _compressed(seen.to(moved.device))
+        if values.device.type == "cpu" and values.dtype in ARRAYS and not values.requires_grad:
+            values = values.numpy(force=True)
+        else:
+            return _moved_tensor(values.to(device), dtype)
+    moved, known = as_columns(values, dtype)
+    return moved.to(device), known
 
 
-def _moved(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
-    """(n, d, *event) to (d, n, *event), differentiably, and what is no NaN, (n, d, *event)."""
+def _moved_tensor(values: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
     known = None
     if values.is_floating_point():
-        known = values.detach().isnan().logical_not_()
+        known = values.detach().isnan().logical_not_().movedim(1, 0)
         values = values.to(dtype)
-    elif _fits_bytes(values):
+    elif values.dtype.itemsize > 1 and values.numel() and _fits_bytes(values):
         values = values.to(torch.uint8)
     return values.movedim(1, 0).contiguous(), known
 
 
-def _moved_by_blocks(
-    array: np.ndarray[Any, Any], dtype: torch.dtype, device: torch.device | str | None
-) -> tuple[Tensor, Tensor | None]:
-    """The same of an array, of which no second copy is made; it may be mapped from a disk."""
-    n, d, *event = array.shape
-    if array.dtype.kind in "iu" and _fits_bytes(array):
-        kind, into = torch.uint8, _bytes_from
-    else:
-        kind, into = _from_numbers(array[:0]).dtype, _from_numbers
-    kind = dtype if kind.is_floating_point else kind
-    moved = torch.empty((d, n, *event), dtype=kind, device=device)
-    known = None
-    for rows in blocks(n, math.prod(array.shape[1:])):
-        block = into(array[rows]).to(device)
-        if block.is_floating_point():
-            missing = block.isnan()
-            if known is None and bool(missing.any()):
-                known = torch.ones(moved.shape, dtype=torch.bool, device=device)
-            if known is not None:
-                known[:, rows] = missing.logical_not_().movedim(1, 0)
-        moved[:, rows] = block.to(kind).movedim(1, 0)
-    return moved, None if known is None else known.movedim(0, 1)
+def _fits_bytes(values: Tensor) -> bool:
+    return bool(values.min() >= 0) and bool(values.max() <= BYTE)
 
 
 def unpacked(values: Tensor) -> Tensor:
     """Values as they are shown: bytes as int64."""
     return values.long() if values.dtype == torch.uint8 else values
-
-
-def blocks(rows: int, numbers: int) -> Iterator[slice]:
-    """Slices of rows of so many numbers each, a few megabytes at a time.
-
-    >>> list(blocks(3, BLOCK // 2))
-    [slice(0, 2, None), slice(2, 3, None)]
-    """
-    step = max(1, BLOCK // max(1, numbers))
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
 def column(variable: int, names: Sequence[str] | None) -> str:
@@ -179,26 +161,6 @@ def _as_rows(
     if array.dtype.kind in "biuf":
         return array, None
     return _from_objects(array.astype(object), names)
-
-
-def _fits_bytes(values: Tensor | np.ndarray[Any, Any]) -> bool:
-    """Whether whole numbers take more than a byte each, and need not."""
-    wide = values.dtype.itemsize > 1 and 0 not in values.shape
-    return wide and bool(values.min() >= 0) and bool(values.max() <= BYTE)
-
-
-def _bytes_from(array: np.ndarray[Any, Any]) -> Tensor:
-    return torch.from_numpy(array.astype(np.uint8))
-
-
-def _from_numbers(array: np.ndarray[Any, Any]) -> Tensor:
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
-        if array.size and array.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"expected integers below 2**63, got {array.max()}")
-        array = array.astype(np.int64)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
-        array = array.astype(np.float64)
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
 def _from_objects(
@@ -260,11 +222,20 @@ def _both(first: Tensor | None, second: Tensor | None) -> Tensor | None:
     return first.to(second.device) & second
 
 
-def _compressed(seen: Tensor | None) -> Tensor | None:
-    """(n, d, *event) to (d, n, *event); (d, n) if vectors are missing whole; None if nothing."""
-    if seen is None or bool(seen.all()):
+def _turned(seen: Tensor | None) -> Tensor | None:
+    """(n, d, *event) to (d, n, *event); None if everything was seen."""
+    if seen is None or all_true(seen):
         return None
-    seen = seen.movedim(1, 0).contiguous()
+    if seen.device.type != "cpu":
+        return seen.movedim(1, 0)
+    return turned(seen.numpy(), np.dtype(np.bool_))
+
+
+def _compressed(seen: Tensor | None, device: torch.device) -> Tensor | None:
+    """Of what was seen (d, n, *event): (d, n) if vectors are missing whole."""
+    if seen is None or all_true(seen):
+        return None
+    seen = seen.to(device).contiguous()
     if seen.ndim > 2:
         flat = seen.flatten(2)
         whole = flat.all(-1)

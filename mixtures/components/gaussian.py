@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from mixtures.components.encoding import Data, blocks
+from mixtures.components.columns import blocks
+from mixtures.components.encoding import Data
 from mixtures.components.family import Family, kept
 from mixtures.components.hooks import Statistics
 from mixtures.components.parameters import (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mixtures.components import Data
-from mixtures.components.encoding import blocks
+from mixtures.components.columns import blocks
 from mixtures.learn.clusters import coordinates, k_means, principal
 from mixtures.learn.em import expectations
 from mixtures.mixture import Mixture
