@@ -266,3 +266,16 @@ def fresh_python(code: str) -> str:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.returncode == 0, run.stderr
     return run.stdout
+
+
+@pytest.mark.parametrize("package", ["mixtures", "mixtures.learn", "mixtures.plot", "transforms"])
+def test_importing_collects_no_garbage_and_loads_nothing_that_may_wait(package):
+    """A full collection, and each of these modules, take longer than the package itself."""
+    code = (
+        "import gc, sys, torch; full, known = [], set(sys.modules)\n"
+        "note = lambda phase, of: full.append(of) if of['generation'] == 2 else None\n"
+        f"gc.callbacks.append(note)\nimport {package}\n"
+        "late = {'networkx', 'tensorly', 'rich', 'scipy', 'matplotlib', 'pandas', 'safetensors'}\n"
+        "print(len(full), gc.isenabled(), sorted(late & set(sys.modules) - known))"
+    )
+    assert fresh_python(code).split(maxsplit=2) == ["0", "True", "[]\n"]

@@ -6,22 +6,25 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import singledispatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
-import tensorly
 import torch
-from tensorly.cp_tensor import CPTensor
-from tensorly.decomposition import non_negative_parafac_hals, parafac
 
 from mixtures.errors import SizeError
+from mixtures.importing import Later
 from mixtures.treetensor import TreeTensor
 from transforms.exact import Subject
 from transforms.koszul import koszul_bound
 from transforms.profiles import all_cuts
 from transforms.ranks import LIMIT, Rank, rank
 from transforms.shallow import clamping, separating_rows
-from transforms.subjects import subject
+from transforms.subjects import cp_terms, subject
+
+if TYPE_CHECKING:
+    import tensorly
+else:
+    tensorly = Later("tensorly")
 
 ALL_CUTS = 8  # variables up to which every matricization is tried
 
@@ -117,7 +120,8 @@ def upper_size(W: Any, exact: Subject) -> tuple[int, Any, str]:
 
 @singledispatch
 def _construction(W: Any) -> tuple[int | None, Any, str]:
-    return None, None, ""
+    terms = cp_terms(W)
+    return (None, None, "") if terms is None else (terms, W, f"{terms} terms are given")
 
 
 @_construction.register
@@ -126,12 +130,6 @@ def _(W: TreeTensor) -> tuple[int | None, Any, str]:
         return None, None, ""
     found = clamping(W)
     return found.size, found, f"clamping {len(found.nodes)} nodes leaves {found.size} products"
-
-
-@_construction.register
-def _(W: CPTensor) -> tuple[int | None, Any, str]:
-    terms = int(W.factors[0].shape[1])
-    return terms, W, f"{terms} terms are given"
 
 
 def search(
@@ -153,7 +151,8 @@ def search(
         raise SizeError("tensorly looks for decompositions of tensors of at most 65536 entries")
     whole = exact.dense()
     whole = whole / (numpy.abs(whole).max() or 1.0)
-    method = non_negative_parafac_hals if nonnegative else parafac
+    known = tensorly.decomposition
+    method = known.non_negative_parafac_hals if nonnegative else known.parafac
     for terms in range(max(1, least), most + 1):
         for _ in range(restarts):
             seed = int(torch.randint(2**31 - 1, (), generator=generator))

@@ -7,13 +7,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import networkx
 import numpy
 
+from mixtures.importing import Later
 from transforms.elimination import table_rank
 from transforms.tensortree import TensorTree
+
+if TYPE_CHECKING:
+    import networkx
+else:
+    networkx = Later("networkx")
 
 
 class Costs(NamedTuple):

@@ -6,11 +6,17 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import numpy
 from numpy.typing import NDArray
+
+from mixtures.importing import Later
+
+if TYPE_CHECKING:
+    import networkx
+else:
+    networkx = Later("networkx")
 
 Support = NDArray[numpy.bool_]
 ENUMERATED = 16  # rows (or columns) whose subsets are gone through

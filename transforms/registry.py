@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import networkx
+from typing import TYPE_CHECKING, Any
 
 from mixtures import HMM, HT, LTM, SPN, TMM, Combination, Dense
 from mixtures.coefficients import CoefficientTensor
+from mixtures.importing import Later
 from mixtures.tree import Tree
 from transforms.fields import Field
+
+if TYPE_CHECKING:
+    import networkx
+else:
+    networkx = Later("networkx")
 
 COSTS = ("linear", "polynomial", "exponential")
 ZOO: tuple[type[CoefficientTensor], ...] = (TMM, HMM, LTM, HT, SPN, Dense, Combination)

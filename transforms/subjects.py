@@ -5,16 +5,14 @@ tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from functools import cached_property, singledispatch
 from typing import Any
 
 import numpy
 import torch
 from flint import fmpz
-from tensorly.cp_tensor import CPTensor
-from tensorly.tt_tensor import TTTensor
-from tensorly.tucker_tensor import TuckerTensor
 from torch import Tensor
 
 from mixtures.coefficients import CoefficientTensor
@@ -214,6 +212,9 @@ def subject(W: Any) -> Subject:
 
     Raises ValueError for anything else.
     """
+    network = _of_tensorly(W)
+    if network is not None:
+        return TreeSubject(network)
     array = numpy.asarray(W)
     if array.ndim == 0 or array.size == 0 or array.dtype.kind not in "biufO":
         raise ValueError(
@@ -260,19 +261,25 @@ def _(W: TreeTensor) -> Subject:
     return TreeSubject(from_model(W), W)
 
 
-@subject.register
-def _(W: CPTensor) -> Subject:
-    return TreeSubject(from_cp(W.weights, W.factors))
+def _of_tensorly(W: Any) -> TensorTree | None:
+    """The network of a tensorly tensor; None of anything else."""
+    tensorly = sys.modules.get("tensorly")  # where it was never imported nothing is a tensor of it
+    if tensorly is None:
+        return None
+    kinds: dict[type, Callable[[], TensorTree]] = {
+        tensorly.cp_tensor.CPTensor: lambda: from_cp(W.weights, W.factors),
+        tensorly.tt_tensor.TTTensor: lambda: from_train(W.factors),
+        tensorly.tucker_tensor.TuckerTensor: lambda: from_tucker(W.core, W.factors),
+    }
+    return next((make() for kind, make in kinds.items() if isinstance(W, kind)), None)
 
 
-@subject.register
-def _(W: TTTensor) -> Subject:
-    return TreeSubject(from_train(W.factors))
-
-
-@subject.register
-def _(W: TuckerTensor) -> Subject:
-    return TreeSubject(from_tucker(W.core, W.factors))
+def cp_terms(W: Any) -> int | None:
+    """How many terms a CP tensor of tensorly has; None of anything else."""
+    tensorly = sys.modules.get("tensorly")
+    if tensorly is None or not isinstance(W, tensorly.cp_tensor.CPTensor):
+        return None
+    return int(W.factors[0].shape[1])
 
 
 def verify_minor(W: Any, minor: Minor) -> bool:

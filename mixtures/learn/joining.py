@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mixtures.importing import Later
 from mixtures.learn.em import check_pseudo_count
 from mixtures.learn.structure import centre
 from mixtures.learn.symbols import Symbols, joint_tables
 from mixtures.tree import Tree
+
+if TYPE_CHECKING:
+    import networkx
+else:
+    networkx = Later("networkx")
 
 
 def log_det_distances(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import networkx
 import torch
 from torch import Tensor
 
 from mixtures.components import Indicator
+from mixtures.importing import Later
 from mixtures.learn.clusters import coordinates, k_means
 from mixtures.learn.em import check_pseudo_count
 from mixtures.learn.symbols import Symbols, g_statistics
 from mixtures.mixture import Mixture
 from mixtures.network import NetworkMaker
 from mixtures.spn import SPN
+
+if TYPE_CHECKING:
+    import networkx
+else:
+    networkx = Later("networkx")
 
 
 def learn_spn(

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+from mixtures.importing import Later
 from mixtures.learn.history import Record
+
+if TYPE_CHECKING:
+    from rich import console as consoles
+    from rich import progress as bars
+else:
+    consoles, bars = Later("rich.console"), Later("rich.progress")
 
 
 class Display:
@@ -17,16 +22,18 @@ class Display:
     ...     display.show(1, Record(-2.0, 0.0, None, 0.1))
     """
 
-    def __init__(self, iterations: int, *, wanted: bool = True, console: Console | None = None):
-        console = Console(stderr=True) if console is None else console
+    def __init__(
+        self, iterations: int, *, wanted: bool = True, console: consoles.Console | None = None
+    ) -> None:
+        console = consoles.Console(stderr=True) if console is None else console
         seen = wanted and (console.is_terminal or console.is_jupyter)
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
+            bars.TextColumn("{task.description}"),
+            bars.BarColumn(),
+            bars.MofNCompleteColumn(),
+            bars.TimeElapsedColumn(),
         )
-        self.bar = Progress(*columns, console=console, disable=not seen)
+        self.bar = bars.Progress(*columns, console=console, disable=not seen)
         self.iterations = iterations
         self.task = self.bar.add_task("starting", total=iterations)
 

@@ -5,20 +5,25 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import networkx
 import torch
 from torch import Tensor
 
 from mixtures.components import Data
 from mixtures.components.columns import blocks
+from mixtures.importing import Later
 from mixtures.learn.clusters import coordinates, k_means, principal
 from mixtures.learn.em import expectations
 from mixtures.mixture import Mixture
 from mixtures.tables import Table
 from mixtures.tree import Node
 from mixtures.treetensor import TreeTensor
+
+if TYPE_CHECKING:
+    import networkx
+else:
+    networkx = Later("networkx")
 
 ROW_STARTS = ("k-means", "spectral")
 SURE = 0.95  # of a row belongs to the state of its cluster, the rest to all alike

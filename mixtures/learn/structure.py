@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import networkx
 import numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mixtures.components import Data, Indicator
+from mixtures.importing import Later
 from mixtures.learn.em import check_pseudo_count
 from mixtures.learn.symbols import Symbols, correlations, mutual_information, symbol_sizes
 from mixtures.ltm import LTM
 from mixtures.mixture import Mixture
 from mixtures.tree import Node, Tree
+
+if TYPE_CHECKING:
+    import networkx
+else:
+    networkx = Later("networkx")
 
 
 def chow_liu(
