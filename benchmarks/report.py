@@ -17,8 +17,10 @@ TIMES = ("task", "threads", "entry", "median", "range", "build", "first call", "
 MEANING = """\
 Ratios are medians over rounds, with their range: how many times as fast an entry was as the one it
 is held against, in the same round. `mixtures` gets raw rows in every call, checks included;
-`mixtures:encoded` rows that were encoded once; `mixtures:rows` looks leaves up row by row, as it
-does for data that are no symbols. `bare` is the matrix products that the task cannot do without.
+`mixtures:encoded` rows that were encoded once; `mixtures:rows` looks leaves up row by row, with no
+patterns of more than one leaf, as it does for columns of many symbols; `mixtures:densities`
+computes the density of every entry, as it does for real numbers, which is more work than looking
+up, as its peers do. `bare` is the matrix products that the task cannot do without.
 `build` and `first call` are once, in a fresh process; `memory` is the peak above what was resident
 before the first call. Results agree to 1e-6 relative (float32: 1e-5) before a time counts.
 """

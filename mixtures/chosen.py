@@ -11,7 +11,7 @@ from torch import Tensor
 from mixtures.alias import Alternatives
 from mixtures.circuit import CONSTANTS, Circuit, Integers, Layer
 from mixtures.kept import Kept
-from mixtures.passes import Flow, Values, inside_of
+from mixtures.passes import Factor, Flow, Values, inside_of
 from mixtures.semiring import Log
 
 STEP_DRAWS = 2**16  # states a step of draws without evidence should take: they stay in the cache
@@ -47,7 +47,7 @@ class Choices(Flow):
         values: Values,
         place: int,
         step: int,
-        factors: Sequence[Tensor],
+        factors: Sequence[Factor],
         outside: Tensor,
     ) -> None:
         layer, ring = values.circuit.layers[place], values.ring

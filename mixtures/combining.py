@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -65,23 +65,21 @@ def share_pieces(
     outside: Tensor,
     flow: Tensor,
     counts: Counts | None,
-) -> list[Tensor]:
+) -> Iterator[tuple[slice, Sequence[Tensor]]]:
     """The flow of each child of N nodes, given that of what they are mixed to, some nodes at a
     time.
     """
     ratio = ring.ratio(outside, flow)
-    found: list[Sequence[Tensor]] = []
     for nodes in pieces(layer, flow.shape[-1]):
         own = [factor[nodes] for factor in factors]
         counter = None if counts is None else counts.part(nodes)
         part = weights.part(nodes)
         if ring.mantissas and narrow(layer):
-            found.append(_share_narrow(part, own, ratio[nodes], counter))
+            yield nodes, _share_narrow(part, own, ratio[nodes], counter)
             continue
         inside = combine(layer, ring, own)
         below = ring.share_part(part, inside, outside[nodes], ratio[nodes], counter)
-        found.append(split_flow(layer, ring, own, below))
-    return [torch.cat(parts) for parts in zip(*found, strict=True)]
+        yield nodes, split_flow(layer, ring, own, below)
 
 
 def _mix_narrow(weights: Weights, factors: Sequence[Tensor], out: Tensor) -> None:

@@ -14,7 +14,7 @@ from mixtures.circuit import Layer
 from mixtures.coefficients import CoefficientTensor
 from mixtures.combining import split_flow
 from mixtures.engine import buffer_rows, from_tensor, layer_weights, upward
-from mixtures.passes import Shares, Values, downward, inside_of
+from mixtures.passes import Factor, Shares, Values, all_of, downward, inside_of
 from mixtures.residues import modular_bmm
 from mixtures.semiring import Linear, Modular
 
@@ -125,7 +125,7 @@ class Gradients(Shares):
         values: Values,
         place: int,
         step: int,
-        factors: Sequence[Tensor],
+        factors: Sequence[Factor],
         outside: Tensor,
     ) -> None:
         """Hand the derivative on to the children, and note what each entry of the table gets."""
@@ -141,5 +141,5 @@ class Gradients(Shares):
             entries = below[:, :, None] * inside[:, None] % ring.p
             self.gradients[layer.table].index_add_(0, slots, entries)
             below = modular_bmm(mixing.values.mT, below, ring.p)
-        parts = split_flow(layer, ring, factors, below)
+        parts = split_flow(layer, ring, all_of(values, factors), below)
         self._hand_on(values, place, step, [part % ring.p for part in parts])

@@ -207,8 +207,6 @@ def expected(
             flows = stretch.leaf_flows(up.values, shares)
             if flows is not None:
                 found.append((slice(start, stop), flows.to(up.value.dtype)))
-            if fold is not None:
-                fold.take(shares.given, start - zero, stop - zero)
             if up.again is not None and up.rows is not None:
                 below = stretch.below(up.again, start, stop)
                 if below is not None:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from mixtures.combining import PIECE, combine, split_flow
 from mixtures.halves import Contraction
 from mixtures.passes import Stacks
-from mixtures.patterns import Group, Place, Plan
+from mixtures.patterns import Group, Look, Place, Plan
 from mixtures.scaled import ScaledPatterns
 from mixtures.semiring import Log, finite_top
 from mixtures.weights import Counts, Weights
 
 SORTED_ROWS = 2**9  # from so many on, flows are summed pattern by pattern
+EVEN = 7.0  # leaves whose largest logarithms are so little below zero do without a scale
 KEPT_ELEMENTS = 2**20  # numbers a group may keep for the way down, instead of computing them anew
 
 Tables = dict[int, Tensor]  # width -> one row (width,) or one number per pattern
@@ -40,7 +41,7 @@ class Fold:
             w: torch.empty(n if safe is not None else 0, dtype=torch.float64, device=leaves.device)
             for w, n in plan.rows.items()
         }
-        self.flows: Tables = {}
+        self.uneven = {group.width for group in plan.groups}  # widths with scales that are not one
         self._read(leaves)
         self._rise()
         if isinstance(self.ring, ScaledPatterns) and self.ring.lost:
@@ -52,34 +53,19 @@ class Fold:
         """Whether values are mantissas, each row with a scale."""
         return isinstance(self.ring, ScaledPatterns)
 
-    def given(self, start: int, stop: int) -> dict[Place, Tensor]:
-        """What the circuit above reads for rows start..stop-1, (N, w, B) each."""
-        found = {}
-        for place, (width, index) in self.plan.given.items():
-            part = index[:, start:stop]
-            rows = self.values[width].index_select(0, part.reshape(-1))
-            found[place] = rows.view(*part.shape, width).mT
-        return found
+    def given(self, start: int, stop: int) -> dict[Place, Looked]:
+        """What the circuit above reads for rows start..stop-1."""
+        return {place: Looked(self, look, start, stop) for place, look in self.plan.given.items()}
 
     def scale(self, start: int, stop: int) -> Tensor | float:
         """The log-scale (B,) of what is given for rows start..stop-1; NaN for suspect rows."""
         total: Tensor | float = 0.0
-        for width, index in self.plan.given.values() if self.scaled else ():
-            part = index[:, start:stop]
-            logs = self.scales[width].index_select(0, part.reshape(-1))
-            total = total + logs.view(part.shape).sum(0)
+        for look in self.plan.given.values() if self.scaled else ():
+            if look.width in self.uneven:
+                rows = look.rows(slice(None), start, stop)
+                logs = self.scales[look.width].index_select(0, rows.reshape(-1))
+                total = total + logs.view(rows.shape).sum(0)
         return total
-
-    def take(self, flows: Mapping[Place, Tensor], start: int, stop: int) -> None:
-        """Add up the flows (N, w, B) that rows start..stop-1 hand down to their patterns."""
-        for place, (width, index) in self.plan.given.items():
-            part, flow = index[:, start:stop], flows[place]
-            if part.numel() < SORTED_ROWS:
-                self._add(width, part.reshape(-1), flow)
-                continue
-            order, ends, rows = self.plan.segments(place, start, stop)
-            sums = embedding_bag(order, flow.mT.reshape(-1, width), ends, mode="sum")
-            self._sums()[width].index_add_(0, rows, sums.double())
 
     def down(self, counts: Sequence[Tensor] | None) -> Tensor:
         """The flows of the components of all symbols (d, max k, symbols); adds to `counts`."""
@@ -101,6 +87,10 @@ class Fold:
             out = self.values[width][row : row + size].view(-1, symbols, width).mT
             if self.scaled:
                 top = finite_top(logs)
+                if bool(((top <= 0) & (top >= -EVEN)).all()):
+                    top = top.zero_()
+                else:
+                    self.uneven.add(width)
                 self.scales[width][row : row + size] = top.reshape(-1)
                 out.copy_((logs - top).exp_())
             else:
@@ -197,7 +187,7 @@ class Fold:
         parts = iter(split_flow(group.layer, self.ring, factors, below))
         for width, index in group.children:
             for rows in index.view(-1, group.nodes, group.columns)[:, :, part]:
-                self._add(width, rows.reshape(-1), next(parts))
+                self.add(width, rows.reshape(-1), next(parts).mT.reshape(-1, width))
 
     def _share_halves(
         self,
@@ -209,26 +199,24 @@ class Fold:
     ) -> None:
         """Hand down the flow of all columns in halves."""
         ratio = self.ring.ratio(outside, flow)
-        sums, widths = self._sums(), group.layer.widths
+        widths = group.layer.widths
 
         def give(child: int, rows: Tensor, flows: Tensor) -> None:
-            sums[widths[child]].index_add_(0, rows, flows.double())
+            self.add(widths[child], rows, flows)
 
         for node, own in enumerate(self._contractions(group, weights)):
             observed = None if group.observed is None else group.observed[node]
             total = None if counter is None else counter.total[node]
             own.share(ratio[node].T, give, observed, total)
 
-    def _add(self, width: int, index: Tensor, flow: Tensor) -> None:
-        """Add flows (N, w, B) to the rows that index (N B,) names; long sums are float64."""
-        self._sums()[width].index_add_(0, index, flow.mT.reshape(-1, width).double())
+    def add(self, width: int, index: Tensor, flow: Tensor) -> None:
+        """Add flows (m, w) to the rows that index (m,) names; long sums are float64."""
+        self.flows[width].index_add_(0, index, flow.double())
 
-    def _sums(self) -> Tables:
-        if not self.flows:
-            self.flows = {
-                w: torch.zeros_like(value, dtype=torch.float64) for w, value in self.values.items()
-            }
-        return self.flows
+    @cached_property
+    def flows(self) -> Tables:
+        """What rows and patterns have handed down to every row."""
+        return {w: torch.zeros_like(value, dtype=torch.float64) for w, value in self.values.items()}
 
     def _leaf_flows(self) -> Tensor:
         symbols = self.plan.symbols
@@ -237,6 +225,31 @@ class Fold:
             part = self.flows[width][row : row + len(variables) * symbols]
             found[variables, :width] = part.view(-1, symbols, width).mT
         return found
+
+
+class Looked:
+    """Values (N, w, B) of nodes with patterns for rows start..stop-1, looked up where they are
+    needed; the flows that come back are added up pattern by pattern.
+    """
+
+    def __init__(self, fold: Fold, look: Look, start: int, stop: int) -> None:
+        self.fold, self.look, self.start, self.stop = fold, look, start, stop
+
+    def __getitem__(self, nodes: slice) -> Tensor:
+        rows = self.look.rows(nodes, self.start, self.stop)
+        width = self.look.width
+        found = self.fold.values[width].index_select(0, rows.reshape(-1))
+        return found.view(*rows.shape, width).mT
+
+    def take(self, nodes: slice, flow: Tensor) -> None:
+        """Add up the flow (M, w, B) of some of the nodes."""
+        width, flat = self.look.width, flow.mT.reshape(-1, self.look.width)
+        if len(flat) < SORTED_ROWS:
+            rows = self.look.rows(nodes, self.start, self.stop)
+            self.fold.add(width, rows.reshape(-1), flat)
+            return
+        order, starts, rows = self.look.segments(nodes, self.start, self.stop)
+        self.fold.add(width, rows, torch.embedding_bag(flat, order, starts)[0])
 
 
 def _weights(group: Group, stacks: Stacks) -> Weights | None:

@@ -354,7 +354,10 @@ class Mixture(Described, nn.Module, Summaries):
                 own = row_weights[part.start : part.stop].double()
                 total += float(own @ part.log_value.double())
                 for index, flows in part.inputs:
-                    these = rows.symbols(data) if index is None else data.rows(index)
+                    if index is None:
+                        these = rows.symbols(data, flows.shape[-1])
+                    else:
+                        these = data.rows(index)
                     add_statistics(self.components, these, flows, statistics)
         return total, statistics
 

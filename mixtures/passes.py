@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy
 import torch
@@ -20,6 +22,19 @@ Stacks = Sequence[Tensor]  # the values of a model's tables, (slots, P, C) each
 LayerWeights = list[list[Weights | None]]  # of each layer, of each step
 Evidence = Mapping[tuple[int, int], list[tuple[int, Tensor]]]  # (layer, step): (position, (C, B))
 Given = Mapping[tuple[int, int], Tensor]  # (layer, child position): values (N, w, B) from elsewhere
+
+
+class Lookup(Protocol):
+    """Values (N, w, B) from elsewhere that are read some nodes at a time, so that they stay in the
+    cache; flows are handed back in the same way.
+    """
+
+    def __getitem__(self, nodes: slice) -> Tensor: ...
+    def take(self, nodes: slice, flow: Tensor) -> None: ...
+
+
+Factor = Tensor | Lookup
+Lookups = Mapping[tuple[int, int], Lookup]  # (layer, child position)
 Insides = Mapping[tuple[int, int], Tensor]  # (layer, step): combined children, where known
 
 
@@ -35,18 +50,26 @@ class Values:
     given: Given
     insides: Insides
     direct: Mapping[tuple[int, int], Integers]  # which of the given are leaves, of which variables
+    lookups: Lookups
 
     @property
     def root(self) -> Tensor:
         """The value of the circuit, (B,)."""
         return self.buffer[int(self.circuit.row_of[self.circuit.root])]
 
+    @cached_property
+    def looked(self) -> frozenset[int]:
+        """The layers with children that are looked up."""
+        return frozenset(place for place, _ in self.lookups)
+
     def whole(self, place: int, step: int) -> bool:
         """Whether the children of a step are combined for all nodes at once: unless they are large
-        outer products, or ones that need not be formed, that nothing else multiplies.
+        outer products, or ones that need not be formed, or looked up, and nothing else multiplies
+        them.
         """
         layer = self.circuit.layers[place]
-        many = layer.combine == "outer" and piece(layer, self.buffer.shape[1]) < layer.nodes
+        large = layer.combine == "outer" or place in self.looked
+        many = large and piece(layer, self.buffer.shape[1]) < layer.nodes
         many = many or (self.ring.mantissas and narrow(layer))
         return not many or (place, step) in self.evidence
 
@@ -88,22 +111,24 @@ def upward(
     insides: Insides | None = None,
     direct: Mapping[tuple[int, int], Integers] | None = None,
     room: Tensor | None = None,
+    lookups: Lookups | None = None,
 ) -> Values:
     """One upward pass; inputs (sum of k_j, B) in the ring's representation.
 
     With `observed` (nodes, B) the value of a node below which nothing is observed is the ring's
-    one. Inputs that are `given` are none of `inputs`, which come first; the root may be one. Where
-    `insides` are known, they are not computed from what is given. room: memory for values (S, B).
+    one. What is `given` or looked up is none of `inputs`, which come first; the root may be looked
+    up. Where `insides` are known, they are not computed. room: memory for values (S, B).
     """
     buffer = inputs.new_empty((circuit.rows, inputs.shape[1])) if room is None else room
     buffer[ONE], buffer[ZERO] = ring.one, ring.zero
     buffer[CONSTANTS : CONSTANTS + len(inputs)] = inputs
     values = Values(
-        circuit, ring, weights, buffer, evidence or {}, given or {}, insides or {}, direct or {}
-    )
-    root = values.given.get((len(circuit.layers), 0))
+        circuit, ring, weights, buffer, evidence or {}, given or {}, insides or {}, direct or {},
+        lookups or {},
+    )  # fmt: skip
+    root = values.lookups.get((len(circuit.layers), 0))
     if root is not None:
-        values.root.copy_(root[0, 0])
+        values.root.copy_(root[:][0, 0])
     for place, layer in enumerate(circuit.layers):
         children, out = read_children(values, place), layer.out(buffer)
         for step, mixing in enumerate(weights[place]):
@@ -133,11 +158,12 @@ def downward(values: Values, flow: Flow) -> None:
             flow.descend(values, place, step, factors, out[step])
 
 
-def read_children(values: Values, place: int) -> list[Sequence[Tensor]]:
+def read_children(values: Values, place: int) -> list[Sequence[Factor]]:
     """For each child position the values of each step (of the carried child: of step 0 only)."""
     layer, buffer = values.circuit.layers[place], values.buffer
-    if values.given:
-        found = [values.given.get((place, position)) for position in range(len(layer.widths))]
+    if values.given or values.lookups:
+        places = [(place, position) for position in range(len(layer.widths))]
+        found = [values.given.get(at, values.lookups.get(at)) for at in places]
         if any(part is not None for part in found):
             parts = zip(found, layer.each, strict=True)
             return [block.read(buffer) if part is None else [part] for part, block in parts]
@@ -147,8 +173,8 @@ def read_children(values: Values, place: int) -> list[Sequence[Tensor]]:
 
 
 def factors_at(
-    layer: Layer, children: Sequence[Sequence[Tensor]], out: Tensor, step: int
-) -> list[Tensor]:
+    layer: Layer, children: Sequence[Sequence[Factor]], out: Tensor, step: int
+) -> list[Factor]:
     """The factors of one step; from step 1 on the carried one is the step before."""
     return [
         out[step - 1] if place == layer.carry and step > 0 else values[step]
@@ -156,12 +182,19 @@ def factors_at(
     ]
 
 
-def inside_of(values: Values, place: int, step: int, factors: Sequence[Tensor]) -> Tensor:
+def all_of(values: Values, factors: Sequence[Factor]) -> Sequence[Tensor]:
+    """Factors of all nodes of a layer: what is looked up is looked up now."""
+    return [factor[:] for factor in factors] if values.lookups else factors
+
+
+def inside_of(values: Values, place: int, step: int, factors: Sequence[Factor]) -> Tensor:
     """The combined children (N, C, B), times the evidence about these latents where there is
     any.
     """
     known = values.insides.get((place, step))
-    inside = combine(values.circuit.layers[place], values.ring, factors) if known is None else known
+    layer, inside = values.circuit.layers[place], known
+    if inside is None:
+        inside = combine(layer, values.ring, all_of(values, factors))
     given = values.evidence.get((place, step))
     if given is None:
         return inside
@@ -183,7 +216,7 @@ class Flow(ABC):
         values: Values,
         place: int,
         step: int,
-        factors: Sequence[Tensor],
+        factors: Sequence[Factor],
         outside: Tensor,
     ) -> None:
         """Take the flow of `outside`, share it among the terms of its sum, give it to the
@@ -250,8 +283,9 @@ class Shares(Flow):
         self.add = not circuit.is_tree
         self.states: dict[tuple[int, int], Tensor] | None = {} if keep_states else None
         self.given: dict[tuple[int, int], Tensor] = {}  # the flows of what the values were given
-        if (len(circuit.layers), 0) in values.given:
-            self.given[len(circuit.layers), 0] = root[None, None]
+        top = values.lookups.get((len(circuit.layers), 0))
+        if top is not None:
+            top.take(slice(0, 1), root[None, None])
 
     def inputs(self, circuit: Circuit) -> Tensor:
         """The flow into every component, (sum of k_j, B)."""
@@ -265,7 +299,7 @@ class Shares(Flow):
         values: Values,
         place: int,
         step: int,
-        factors: Sequence[Tensor],
+        factors: Sequence[Factor],
         outside: Tensor,
     ) -> None:
         layer, ring = values.circuit.layers[place], values.ring
@@ -277,26 +311,34 @@ class Shares(Flow):
             counter.observed = self._observed(layer, step)
         mixing = values.weights[place][step]
         if mixing is not None and self.states is None and not values.whole(place, step):
-            parts = share_pieces(layer, ring, mixing, factors, outside, flow, counter)
-            self._hand_on(values, place, step, parts)
+            pieces = share_pieces(layer, ring, mixing, factors, outside, flow, counter)
+            self._hand_on(values, place, step, _taken(values, place, pieces))
             return
+        factors = all_of(values, factors)
         inside = inside_of(values, place, step, factors)
         below = ring.share(mixing, inside, outside, flow, counter)
         if self.states is not None:
             self.states[place, step] = ring.weigh(below, inside)
         for position, weight in values.evidence.get((place, step), ()):
             below[position] = ring.pass_evidence(below[position], weight)
-        self._hand_on(values, place, step, split_flow(layer, ring, factors, below))
+        flows: Sequence[Tensor | None] = split_flow(layer, ring, factors, below)
+        if place in values.looked:
+            flows = _taken(values, place, [(slice(0, layer.nodes), flows)])
+        self._hand_on(values, place, step, flows)
 
     def _observed(self, layer: Layer, step: int) -> Tensor | None:
         if self.observed is None:
             return None
         return self.observed[layer.nodes_of(step)]
 
-    def _hand_on(self, values: Values, place: int, step: int, parts: Sequence[Tensor]) -> None:
-        layer = values.circuit.layers[place]
-        given = any((place, position) in values.given for position in range(len(parts)))
+    def _hand_on(
+        self, values: Values, place: int, step: int, parts: Sequence[Tensor | None]
+    ) -> None:
+        layer, given = values.circuit.layers[place], place in values.looked
+        given = given or any((place, position) in values.given for position in range(len(parts)))
         for position, part in enumerate(parts):
+            if part is None:
+                continue
             if (place, position) in values.given:
                 self.given[place, position] = part
             elif position == layer.carry and step > 0:
@@ -307,6 +349,21 @@ class Shares(Flow):
             else:
                 block = layer.each[position] if given else layer.blocks[position]
                 block.write(self.buffer, step, part, add=self.add)
+
+
+def _taken(
+    values: Values, place: int, pieces: Iterable[tuple[slice, Sequence[Tensor]]]
+) -> list[Tensor | None]:
+    """The flows of all nodes, of each child position; lookups are handed theirs at once."""
+    found: list[list[Tensor]] = [[] for _ in values.circuit.layers[place].widths]
+    for nodes, parts in pieces:
+        for position, part in enumerate(parts):
+            looked = values.lookups.get((place, position))
+            if looked is None:
+                found[position].append(part)
+            else:
+                looked.take(nodes, part)
+    return [torch.cat(parts) if len(parts) > 1 else next(iter(parts), None) for parts in found]
 
 
 def anything_observed(circuit: Circuit, observed: Tensor, evidence: Evidence) -> Tensor:

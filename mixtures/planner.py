@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,13 +14,16 @@ from torch import Tensor
 from mixtures.circuit import CONSTANTS, Builder, Circuit, Integers, Layer
 from mixtures.halves import worthwhile
 from mixtures.patterncodes import PatternCodes, PatternFlags
-from mixtures.patterns import Group, Place, Plan, Symbols, halves_of, restricted
+from mixtures.patterns import Group, Look, Place, Plan, Symbols, halves_of, restricted
 
 DENSE = 32  # so many patterns are numbered without looking whether each occurs,
 SPARSE = 32  # or one for so many rows
 SAMPLE = 2048  # rows looked at before all are
 TOGETHER = 2**23  # combinations of children's patterns that are looked for at once
 KEPT_PLANS = 8  # of one data set, for as many structures
+LEAVES = sys.maxsize  # nodes above more leaves are evaluated row by row
+LOOKED_UP = 2**23  # numbers that leaves which are looked up may be
+FEWEST = 8  # symbols that are looked up in any case
 PART = 2**15  # rows with a plan of their own: memory does not grow with the number of rows
 OUTER = 2**25  # numbers of all nodes over such rows, where nodes may be folded row by row
 
@@ -37,7 +41,7 @@ def plans(
     if key not in known and symbols.part_of is not None:
         whole, index = symbols.part_of
         ((_, _, plan),) = plans(circuit, whole, evidence, whole.codes.shape[1])
-        known[key] = [(0, rows, None if plan is None else restricted(plan, index))]
+        known[key] = [(0, rows, plan and restricted(plan, index))]
     elif key not in known:
         fixed = {_node(circuit, circuit.latents[name]) for name in key[1]}
         known[key] = [
@@ -77,6 +81,7 @@ class _Planner:
         self.size = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # patterns; 0: has none
         self.first = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # the first row of a node
         self.by_row = numpy.zeros(len(circuit.row_of), dtype=bool)  # every row is a pattern
+        self.leaves = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # below a node
         self.rows: dict[int, int] = {}  # width -> rows so far
         self.codes = PatternCodes(len(circuit.row_of), symbols.codes[:, start:stop])
         self.any = PatternFlags(symbols.observed, self.rows, self.device)
@@ -87,12 +92,15 @@ class _Planner:
         for layer in self.circuit.layers:
             for step in range(layer.steps):
                 self._fold(layer, step)
-        if not self.groups:
-            return None
+        looked_up = numpy.count_nonzero(self.size[CONSTANTS : CONSTANTS + self.circuit.variables])
+        if not self.groups and 4 * looked_up < self.circuit.variables:
+            return None  # layers cut in two cost more than it saves
         return _Above(self).plan()
 
     def _leaves(self, symbols: Symbols) -> tuple[tuple[int, int, Tensor], ...]:
-        sizes, d = symbols.sizes, self.circuit.variables
+        d, widest = self.circuit.variables, max(self.circuit.inputs)
+        most = min(self.count // 2, max(FEWEST, LOOKED_UP // (d * widest)))
+        sizes = [size if size <= most else 0 for size in symbols.sizes]
         self.symbols = max(sizes)
         found = []
         for width in sorted(set(self.circuit.inputs)):
@@ -101,7 +109,7 @@ class _Planner:
                 continue
             row = self.rows.setdefault(width, 0)
             nodes = CONSTANTS + numpy.array(own)
-            self.size[nodes] = numpy.array(sizes)[own]
+            self.size[nodes], self.leaves[nodes] = numpy.array(sizes)[own], 1
             self.first[nodes] = row + self.symbols * numpy.arange(len(own))
             index = torch.tensor(own, device=self.device)
             self.any.leaves(width, index)
@@ -113,8 +121,10 @@ class _Planner:
         """Give patterns to the nodes of one step, where there are few."""
         owners, first = layer.owners[:, step], layer.nodes_of(step).start
         free = numpy.array([first + place not in self.fixed for place in range(layer.nodes)])
+        self.leaves[layer.nodes_of(step)] = self.leaves[owners].sum(0)
+        few = self.leaves[layer.nodes_of(step)] <= LEAVES
         served = (self.size[owners] > 0).all(0) & free
-        places = (served & ~self.by_row[owners].any(0)).nonzero()[0]
+        places = (served & few & ~self.by_row[owners].any(0)).nonzero()[0]
         with numpy.errstate(over="ignore"):  # of very many children: infinitely many
             product = self.size[owners[:, places]].astype(float).prod(0)
         found: list[tuple[int, Tensor]] = []
@@ -276,7 +286,7 @@ class _Above:
         inputs = [CONSTANTS + j for j in self.variables] + self.topmost
         made = {node: builder.input(number) for number, node in enumerate(inputs)}
         names = {where: name for name, where in circuit.latents.items()}
-        given: dict[Place, tuple[int, Tensor]] = {}
+        given: dict[Place, Look] = {}
         for number, (place, step, part) in enumerate(self.parts):
             layer = circuit.layers[place]
             owners = layer.owners[:, step, part]
@@ -293,31 +303,20 @@ class _Above:
                     builder.name(name, 0, position)
             for child, line in enumerate(owners):
                 if planner.size[line[0]]:
-                    given[number, child] = (layer.widths[child], self._gathered(line))
+                    given[number, child] = self._look(layer.widths[child], line)
         if planner.size[circuit.root]:
-            given[len(self.parts), 0] = (1, self._gathered(numpy.array([circuit.root])))
+            given[len(self.parts), 0] = self._look(1, numpy.array([circuit.root]))
         return Plan(
             planner.inputs, tuple(planner.groups), dict(planner.rows),
             (circuit.variables, max(circuit.inputs), planner.symbols),
             builder.build(made[circuit.root]), torch.tensor(self.variables, dtype=torch.int64),
-            given, self._seen(),
+            given, None if planner.any.observed is None else planner.any.flags,
         )  # fmt: skip
 
-    def _gathered(self, nodes: Integers) -> Tensor:
-        """The rows (N, n) where the values of nodes are found, for every row of data."""
+    def _look(self, width: int, nodes: Integers) -> Look:
+        """Where the values of nodes are found, for every row of data."""
         first = self.planner._on(self.planner.first[nodes].astype(numpy.int32))
-        return self.planner.codes.get(nodes) + first[:, None]
-
-    def _seen(self) -> tuple[Tensor, ...] | None:
-        flags = self.planner.any.flags
-        if self.planner.any.observed is None:
-            return None
-        return tuple(
-            flags[int(self.circuit.width_of[node])].index_select(
-                0, self._gathered(numpy.array([node]))[0]
-            )
-            for node in self.topmost
-        )
+        return Look(width, self.planner.codes.get(nodes), first[:, None])
 
 
 def _part(layer: Layer, step: int, members: list[int]) -> Layer:

@@ -38,19 +38,20 @@ def source(
     def observed(start: int, stop: int) -> Tensor | None:
         return None if seen is None else seen[:, start:stop]
 
-    def leaves() -> Tensor:
+    def leaves(most: int | None = None) -> Tensor:
         with torch.no_grad():
-            return components.log_prob_encoded(symbols(data))
+            return components.log_prob_encoded(symbols(data, most))
 
     coding = lambda: data.coding  # noqa: E731
     return engine.Source(len(data), read, observed, evidence, coding, leaves, entries)
 
 
-def symbols(data: Data) -> Data:
-    """A row for every symbol of each variable, as data."""
+def symbols(data: Data, most: int | None = None) -> Data:
+    """A row for every symbol of each variable, or for the first so many of them, as data."""
     coding = data.coding
     assert coding is not None
-    return Data(coding.values, coding.observed)
+    seen = None if coding.observed is None else coding.observed[:, :most]
+    return Data(coding.values[:, :most], seen)
 
 
 def nothing(components: Components) -> Tensor:

@@ -27,7 +27,7 @@ class Source:
     observed: Callable[[int, int], Tensor | None] = lambda start, stop: None  # (d, b - a)
     evidence: Mapping[Any, Tensor] | None = None  # latent -> (rows, r) log-weights
     symbols: Callable[[], Symbols | None] = lambda: None  # the rows as symbols, if they are some
-    leaves: Callable[[], Tensor] | None = None  # of all symbols, (d, max k, most symbols)
+    leaves: Callable[..., Tensor] | None = None  # of (so many) symbols, (d, max k, symbols)
     entries: Collecting | None = None  # the same leaves entry by entry
     by_spine: bool = True  # whether a chain may be walked along its spine
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mixtures.circuit import Circuit, Integers
-from mixtures.folds import Fold
+from mixtures.folds import Fold, Looked
 from mixtures.leafrows import buffer_rows, leaf_flows, leaves_of
 from mixtures.passes import (
     LayerWeights,
@@ -21,7 +21,7 @@ from mixtures.passes import (
     layer_weights,
     upward,
 )
-from mixtures.patterns import Plan
+from mixtures.patterns import Place, Plan
 from mixtures.planner import plans
 from mixtures.scaled import Scaled, safe_limit
 from mixtures.semiring import Log, Semiring
@@ -86,7 +86,7 @@ class Stretch:
 
     def _folded(self, plan: Plan) -> Fold:
         assert self.source.leaves is not None
-        leaves, stacks = self.source.leaves(), self.whole.stacks
+        leaves, stacks = self.source.leaves(plan.symbols), self.whole.stacks
         self._none = leaves[:0, :1, :1]
         if self.safe is None:
             leaves, stacks = leaves.double(), [stack.double() for stack in stacks]
@@ -99,9 +99,8 @@ class Stretch:
         leaves = self._leaves(start, stop)
         scaled = Scaled(self.safe, leaves)
         evidence = located(self.circuit, self.source.evidence, scaled, start, stop)
-        given = {}
+        given: dict[Place, Tensor] = {}
         if self.fold is not None:
-            given = self.fold.given(start - self.start, stop - self.start)
             scaled.scale += self.fold.scale(start - self.start, stop - self.start)
         insides, direct = self._direct(leaves, scaled, given)
         inputs = leaves[:0, 0] if direct else self._rows(scaled.inputs(leaves, self._existing))
@@ -109,6 +108,7 @@ class Stretch:
         values = upward(
             self.circuit, weights, scaled, inputs, evidence,
             given=given, insides=insides, direct=direct, room=self.room("up", leaves),
+            lookups=self._lookups(start, stop),
         )  # fmt: skip
         value = values.root.double().log().add_(scaled.scale).to(leaves.dtype)
         suspect = scaled.suspect
@@ -127,13 +127,19 @@ class Stretch:
             known = self._rooms[name] = like.new_empty(shape[0] * shape[1])
         return known[: shape[0] * shape[1]].view(shape)
 
+    def _lookups(self, start: int, stop: int) -> dict[Place, Looked]:
+        if self.fold is None:
+            return {}
+        return self.fold.given(start - self.start, stop - self.start)
+
     def _direct(
-        self, leaves: Tensor, scaled: Scaled, given: dict[tuple[int, int], Tensor]
-    ) -> tuple[dict[tuple[int, int], Tensor], dict[tuple[int, int], Integers]]:
+        self, leaves: Tensor, scaled: Scaled, given: dict[Place, Tensor]
+    ) -> tuple[dict[Place, Tensor], dict[Place, Integers]]:
         """Puts leaves to what layers are `given`, if that serves; the products of leaves alone, and
         where leaves are.
         """
-        direct = {at: own for at, own in self.circuit.direct.items() if at not in given}
+        looked_up = () if self.plan is None else self.plan.given
+        direct = {at: own for at, own in self.circuit.direct.items() if at not in looked_up}
         insides = {}
         for place in sorted({place for place, _ in direct}):
             layer = self.circuit.layers[place]
@@ -149,12 +155,11 @@ class Stretch:
     def _in_logarithms(self, start: int, stop: int) -> Upward:
         leaves = self._leaves(start, stop)
         evidence = located(self.circuit, self.source.evidence, self.ring, start, stop)
-        inputs, weights, given = self._rows(leaves), self.prepared.weights, {}
+        inputs, weights = self._rows(leaves), self.prepared.weights
         if type(self.ring) is Log and self.circuit.is_tree:
             inputs, weights = inputs.double(), self.prepared.double
-        if self.fold is not None:
-            given = self.fold.given(start - self.start, stop - self.start)
-        values = upward(self.circuit, weights, self.ring, inputs, evidence, given=given)
+        looked_up = self._lookups(start, stop)
+        values = upward(self.circuit, weights, self.ring, inputs, evidence, lookups=looked_up)
         return Upward(values, values.root.to(leaves.dtype, copy=True))
 
     def _again(self, first: Upward, rows: Tensor, start: int, stop: int) -> Upward:
@@ -176,8 +181,8 @@ class Stretch:
         if observed is None:
             return None
         if self.plan is not None and values.circuit is self.plan.above:
-            seen = [flags[start - self.start : stop - self.start] for flags in self.plan.seen or ()]
-            observed = torch.cat([observed[self.plan.variables], *(flag[None] for flag in seen)])
+            rows = start - self.start, stop - self.start
+            observed = torch.cat([observed[self.plan.variables], *self.plan.observed(*rows)])
         return anything_observed(values.circuit, observed, values.evidence)
 
     # -- leaves of the variables that are read row by row ----------------------------------------

@@ -13,6 +13,7 @@ LTM = {"rows": 16_000, "variables": 64, "states": 32}
 HT = {"rows": 4_000, "variables": 64, "states": 32}
 FEW = {"rows": 50, "variables": 8, "states": 3}
 PATTERNLESS = f"{OURS}:rows"  # leaves are looked up row by row
+DENSITIES = f"{OURS}:densities"  # and if every entry had a density of its own
 ENCODED = f"{OURS}:encoded"  # the rows were encoded before, once
 LTM_NOTE = (
     "raw rows: encoding and planning, many small calls, are a third of the time and gain nothing "
@@ -86,7 +87,7 @@ TASKS = (
         "LTM (CP layers) log-likelihood, binary, float32",
         LTM,
         latent_tree,
-        (OURS, ENCODED, PATTERNLESS, "cirkit", "spflow", "sparc", BARE),
+        (OURS, ENCODED, PATTERNLESS, DENSITIES, "cirkit", "spflow", "sparc", BARE),
         (
             Goal(30, ("cirkit",)),
             Goal(30, ("cirkit",), ENCODED),
@@ -105,7 +106,7 @@ TASKS = (
         "LTM (CP layers) log-likelihood, binary, float64",
         LTM,
         double,
-        (OURS, ENCODED, PATTERNLESS, "cirkit", BARE),
+        (OURS, ENCODED, PATTERNLESS, DENSITIES, "cirkit", BARE),
         (Goal(20, ("cirkit",)), Goal(20, ("cirkit",), ENCODED), Goal(4, ("cirkit",), PATTERNLESS)),
         quick=FEW,
         note=LTM_NOTE,
@@ -115,7 +116,7 @@ TASKS = (
         "LTM (CP layers), one training pass over the rows, float32",
         LTM,
         latent_tree,
-        (OURS, PATTERNLESS, "cirkit", "cirkit:em"),
+        (OURS, PATTERNLESS, DENSITIES, "cirkit", "cirkit:em"),
         (
             Goal(30, ("cirkit", "cirkit:em")),
             Goal(5, ("cirkit", "cirkit:em"), PATTERNLESS),
@@ -129,7 +130,7 @@ TASKS = (
         "LTM (CP layers) log-likelihood, 30 % missing, float32",
         LTM,
         with_gaps,
-        (OURS, ENCODED, PATTERNLESS, "cirkit", "spflow"),
+        (OURS, ENCODED, PATTERNLESS, DENSITIES, "cirkit", "spflow"),
         (Goal(15, ("cirkit",)), Goal(15, ("cirkit",), ENCODED), Goal(5, ("cirkit",), PATTERNLESS)),
         FLOAT32,
         quick=FEW,
@@ -140,7 +141,7 @@ TASKS = (
         "HT (Kronecker layers) log-likelihood, binary, float32",
         HT,
         tucker,
-        (OURS, ENCODED, PATTERNLESS, "cirkit", "spflow", BARE),
+        (OURS, ENCODED, PATTERNLESS, DENSITIES, "cirkit", "spflow", BARE),
         (Goal(15, ("cirkit",)), Goal(15, ("cirkit",), ENCODED), Goal(2, ("cirkit",), PATTERNLESS)),
         FLOAT32,
         quick=FEW,
@@ -151,7 +152,7 @@ TASKS = (
         "HT (Kronecker layers), one training pass over the rows, float32",
         HT,
         tucker,
-        (OURS, PATTERNLESS, "cirkit"),
+        (OURS, PATTERNLESS, DENSITIES, "cirkit"),
         (Goal(15, ("cirkit",)), Goal(2, ("cirkit",), PATTERNLESS)),
         FLOAT32,
         quick=FEW,

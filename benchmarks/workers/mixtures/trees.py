@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.protocol import Arrays, Case, Maker
-from mixtures import HT, LTM, Mixture, Tree
+from mixtures import HT, LTM, Mixture, Tree, planner
 from mixtures.components import Bernoulli, coding
 from mixtures.learn import em
 
@@ -79,7 +79,17 @@ def learning(kind: Any) -> Any:
 
 
 def row_by_row(make: Maker) -> Maker:
-    """The same with leaves looked up row by row: no column counts as one of few whole numbers."""
+    """The same with leaves looked up row by row: of no two leaves is there a pattern."""
+
+    def made(arrays: Arrays) -> Case:
+        planner.LEAVES = 1
+        return make(arrays)
+
+    return made
+
+
+def densities(make: Maker) -> Maker:
+    """The same with the density of every entry computed: no column is one of symbols."""
 
     def made(arrays: Arrays) -> Case:
         coding.FEWEST_ROWS = sys.maxsize
@@ -99,6 +109,7 @@ PLAIN = {
 CASES = {
     **PLAIN,
     **{f"{task}:rows": row_by_row(make) for task, make in PLAIN.items()},
+    **{f"{task}:densities": densities(make) for task, make in PLAIN.items()},
     "ltm:encoded": encoded(LTM),
     "ltm-64:encoded": encoded(LTM),
     "ltm-missing:encoded": encoded(LTM),
