@@ -116,6 +116,7 @@ class Circuit:
     row_of: Integers  # node -> first row
     width_of: Integers  # node -> states
     latents: Mapping[Any, tuple[int, int, int]] = field(default_factory=dict)
+    absent: int = 0  # rows of inputs that are looked up elsewhere and never put into a buffer
 
     @property
     def variables(self) -> int:
@@ -256,9 +257,10 @@ class Builder:
         self._widths = Growing()
         self._layers: list[Layer] = []
         self.latents: dict[Any, tuple[int, int, int]] = {}
-        self._rows = 0
-        for width in [1] * CONSTANTS + list(self.inputs):
-            self._new_nodes(1, width)
+        widths = numpy.array([1] * CONSTANTS + list(self.inputs))
+        self._starts.extend(widths.cumsum() - widths)
+        self._widths.extend(widths)
+        self._rows = int(widths.sum())
 
     def input(self, variable: int) -> int:
         """The node of a variable."""
@@ -351,10 +353,10 @@ class Builder:
         """Name the states that the children of a node of the newest layer combine to."""
         self.latents[latent] = (len(self._layers) - 1, step, position)
 
-    def build(self, root: int) -> Circuit:
+    def build(self, root: int, absent: int = 0) -> Circuit:
         """The finished circuit, whose value is that of the node `root`."""
         starts, widths = self._starts.array.copy(), self._widths.array.copy()
-        return Circuit(self.inputs, tuple(self._layers), root, starts, widths, self.latents)
+        return Circuit(self.inputs, tuple(self._layers), root, starts, widths, self.latents, absent)
 
 
 class Growing:

@@ -68,22 +68,27 @@ def rows_at_once(circuit: Circuit) -> int:
     """How many rows of data a chunk holds: few enough for the cache, enough to outweigh
     overheads.
     """
+    held = circuit.rows - circuit.absent
     steps = 1 + sum(layer.steps for layer in circuit.layers)
     outer = [layer for layer in circuit.layers if layer.combine == "outer"]
     largest = max((layer.inside for layer in outer), default=1)
-    wanted = min(STEP_ELEMENTS * steps // circuit.rows, PIECE // largest)
-    return max(1, min(max(32, wanted), CHUNK_ELEMENTS // circuit.rows))
+    wanted = min(STEP_ELEMENTS * steps // held, PIECE // largest)
+    return max(1, min(max(32, wanted), CHUNK_ELEMENTS // held))
 
 
 def chunks(
     circuit: Circuit, stop: int, start: int = 0, *, whole: bool = True
 ) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the chunks that rows are cut into; `whole`: outer products are kept."""
-    size = rows_at_once(circuit)
+    """(start, stop) of the chunks that rows are cut into, of about equal size; `whole`: outer
+    products are kept.
+    """
+    most = rows_at_once(circuit)
     if whole:
         outer = [layer for layer in circuit.layers if layer.combine == "outer"]
         joint = sum(layer.steps * layer.nodes * layer.inside for layer in outer)
-        size = max(1, min(size, CHUNK_ELEMENTS // (circuit.rows + joint)))
+        most = max(1, min(most, CHUNK_ELEMENTS // (circuit.rows - circuit.absent + joint)))
+    number = max(1, -(-(stop - start) // most))
+    size = max(1, -(-(stop - start) // number))
     for first in range(start, stop, size):
         yield first, min(stop, first + size)
 

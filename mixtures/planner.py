@@ -282,7 +282,8 @@ class _Above:
     def plan(self) -> Plan:
         planner, circuit = self.planner, self.circuit
         widths = [circuit.inputs[j] for j in self.variables]
-        builder = Builder(widths + [int(circuit.width_of[node]) for node in self.topmost])
+        looked_up = circuit.width_of[self.topmost].tolist()
+        builder, absent = Builder(widths + looked_up), sum(looked_up)
         inputs = [CONSTANTS + j for j in self.variables] + self.topmost
         made = {node: builder.input(number) for number, node in enumerate(inputs)}
         names = {where: name for name, where in circuit.latents.items()}
@@ -309,7 +310,7 @@ class _Above:
         return Plan(
             planner.inputs, tuple(planner.groups), dict(planner.rows),
             (circuit.variables, max(circuit.inputs), planner.symbols),
-            builder.build(made[circuit.root]), torch.tensor(self.variables, dtype=torch.int64),
+            builder.build(made[circuit.root], absent), torch.tensor(self.variables, dtype=torch.int64),
             given, None if planner.any.observed is None else planner.any.flags,
         )  # fmt: skip
 
