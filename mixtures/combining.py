@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -11,6 +12,17 @@ from mixtures.circuit import Layer
 from mixtures.semiring import Linear, Log, Semiring
 from mixtures.weights import Counts, Weights
 
+
+class Lookup(Protocol):
+    """Values (N, w, B) from elsewhere that are read some nodes at a time, so that they stay in the
+    cache; flows are handed back in the same way.
+    """
+
+    def __getitem__(self, nodes: slice) -> Tensor: ...
+    def take(self, nodes: slice, flow: Tensor) -> None: ...
+
+
+Factor = Tensor | Lookup
 NARROW = 4  # times as many states of each child
 PIECE = 2**19  # numbers that combined children should be at most, to stay in the cache
 
@@ -41,7 +53,7 @@ def mix_pieces(
     layer: Layer,
     ring: Semiring,
     weights: Weights,
-    factors: Sequence[Tensor],
+    factors: Sequence[Factor],
     out: Tensor,
     *,
     settle: bool = True,
@@ -61,7 +73,7 @@ def share_pieces(
     layer: Layer,
     ring: Linear | Log,
     weights: Weights,
-    factors: Sequence[Tensor],
+    factors: Sequence[Factor],
     outside: Tensor,
     flow: Tensor,
     counts: Counts | None,
@@ -69,16 +81,16 @@ def share_pieces(
     """The flow of each child of N nodes, given that of what they are mixed to, some nodes at a
     time.
     """
-    ratio = ring.ratio(outside, flow)
+    ratios = ring.ratios(outside, flow)
     for nodes in pieces(layer, flow.shape[-1]):
         own = [factor[nodes] for factor in factors]
         counter = None if counts is None else counts.part(nodes)
         part = weights.part(nodes)
         if ring.mantissas and narrow(layer):
-            yield nodes, _share_narrow(part, own, ratio[nodes], counter)
+            yield nodes, _share_narrow(part, own, ratios(nodes), counter)
             continue
         inside = combine(layer, ring, own)
-        below = ring.share_part(part, inside, outside[nodes], ratio[nodes], counter)
+        below = ring.share_part(part, inside, outside[nodes], ratios(nodes), counter)
         yield nodes, split_flow(layer, ring, own, below)
 
 

@@ -198,7 +198,7 @@ class Fold:
         counter: Counts | None,
     ) -> None:
         """Hand down the flow of all columns in halves."""
-        ratio = self.ring.ratio(outside, flow)
+        ratio = self.ring.ratios(outside, flow)(slice(None))
         widths = group.layer.widths
 
         def give(child: int, rows: Tensor, flows: Tensor) -> None:

@@ -354,10 +354,7 @@ class Mixture(Described, nn.Module, Summaries):
                 own = row_weights[part.start : part.stop].double()
                 total += float(own @ part.log_value.double())
                 for index, flows in part.inputs:
-                    if index is None:
-                        these = rows.symbols(data, flows.shape[-1])
-                    else:
-                        these = data.rows(index)
+                    these = rows.chosen(data, index, flows.shape[-1])
                     add_statistics(self.components, these, flows, statistics)
         return total, statistics
 

@@ -6,14 +6,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy
 import torch
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit, Integers, Layer
-from mixtures.combining import combine, mix_pieces, narrow, piece, share_pieces, split_flow
+from mixtures.combining import (
+    Factor,
+    Lookup,
+    combine,
+    mix_pieces,
+    narrow,
+    piece,
+    share_pieces,
+    split_flow,
+)
 from mixtures.semiring import Linear, Log, Semiring
 from mixtures.weights import Counts, Weights
 
@@ -22,18 +30,6 @@ Stacks = Sequence[Tensor]  # the values of a model's tables, (slots, P, C) each
 LayerWeights = list[list[Weights | None]]  # of each layer, of each step
 Evidence = Mapping[tuple[int, int], list[tuple[int, Tensor]]]  # (layer, step): (position, (C, B))
 Given = Mapping[tuple[int, int], Tensor]  # (layer, child position): values (N, w, B) from elsewhere
-
-
-class Lookup(Protocol):
-    """Values (N, w, B) from elsewhere that are read some nodes at a time, so that they stay in the
-    cache; flows are handed back in the same way.
-    """
-
-    def __getitem__(self, nodes: slice) -> Tensor: ...
-    def take(self, nodes: slice, flow: Tensor) -> None: ...
-
-
-Factor = Tensor | Lookup
 Lookups = Mapping[tuple[int, int], Lookup]  # (layer, child position)
 Insides = Mapping[tuple[int, int], Tensor]  # (layer, step): combined children, where known
 
@@ -184,7 +180,7 @@ def factors_at(
 
 def all_of(values: Values, factors: Sequence[Factor]) -> Sequence[Tensor]:
     """Factors of all nodes of a layer: what is looked up is looked up now."""
-    return [factor[:] for factor in factors] if values.lookups else factors
+    return [factor[:] for factor in factors] if values.lookups else factors  # type: ignore[return-value]
 
 
 def inside_of(values: Values, place: int, step: int, factors: Sequence[Factor]) -> Tensor:
@@ -314,17 +310,19 @@ class Shares(Flow):
             pieces = share_pieces(layer, ring, mixing, factors, outside, flow, counter)
             self._hand_on(values, place, step, _taken(values, place, pieces))
             return
-        factors = all_of(values, factors)
-        inside = inside_of(values, place, step, factors)
+        own = all_of(values, factors)
+        inside = inside_of(values, place, step, own)
         below = ring.share(mixing, inside, outside, flow, counter)
         if self.states is not None:
             self.states[place, step] = ring.weigh(below, inside)
         for position, weight in values.evidence.get((place, step), ()):
             below[position] = ring.pass_evidence(below[position], weight)
-        flows: Sequence[Tensor | None] = split_flow(layer, ring, factors, below)
+        parts = split_flow(layer, ring, own, below)
         if place in values.looked:
-            flows = _taken(values, place, [(slice(0, layer.nodes), flows)])
-        self._hand_on(values, place, step, flows)
+            whole = [(slice(0, layer.nodes), parts)]
+            self._hand_on(values, place, step, _taken(values, place, whole))
+        else:
+            self._hand_on(values, place, step, parts)
 
     def _observed(self, layer: Layer, step: int) -> Tensor | None:
         if self.observed is None:

@@ -171,11 +171,11 @@ def restricted(plan: Plan, index: Tensor) -> Plan | None:
         place: _look(look.width, number[look.width][held[place].long()])
         for place, look in given.items()
     }
-    seen = plan.seen and {w: flags.new_ones(used[w]) for w, flags in plan.seen.items()}
-    for w, flags in (seen or {}).items():
+    seen: dict[int, Tensor] = {}
+    for w, flags in (plan.seen or {}).items():
         here = present[w].nonzero().flatten()
-        flags.index_copy_(0, number[w][here], plan.seen[w][here])
-    return replace(plan, groups=tuple(groups), rows=used, given=moved, seen=seen)
+        seen[w] = flags.new_ones(used[w]).index_copy_(0, number[w][here], flags[here])
+    return replace(plan, groups=tuple(groups), rows=used, given=moved, seen=seen or None)
 
 
 def _look(width: int, rows: Tensor) -> Look:

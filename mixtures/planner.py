@@ -122,9 +122,9 @@ class _Planner:
         owners, first = layer.owners[:, step], layer.nodes_of(step).start
         free = numpy.array([first + place not in self.fixed for place in range(layer.nodes)])
         self.leaves[layer.nodes_of(step)] = self.leaves[owners].sum(0)
-        few = self.leaves[layer.nodes_of(step)] <= LEAVES
+        small = self.leaves[layer.nodes_of(step)] <= LEAVES
         served = (self.size[owners] > 0).all(0) & free
-        places = (served & few & ~self.by_row[owners].any(0)).nonzero()[0]
+        places = (served & small & ~self.by_row[owners].any(0)).nonzero()[0]
         with numpy.errstate(over="ignore"):  # of very many children: infinitely many
             product = self.size[owners[:, places]].astype(float).prod(0)
         found: list[tuple[int, Tensor]] = []
@@ -310,7 +310,8 @@ class _Above:
         return Plan(
             planner.inputs, tuple(planner.groups), dict(planner.rows),
             (circuit.variables, max(circuit.inputs), planner.symbols),
-            builder.build(made[circuit.root], absent), torch.tensor(self.variables, dtype=torch.int64),
+            builder.build(made[circuit.root], absent),
+            torch.tensor(self.variables, dtype=torch.int64),
             given, None if planner.any.observed is None else planner.any.flags,
         )  # fmt: skip
 

@@ -54,6 +54,11 @@ def symbols(data: Data, most: int | None = None) -> Data:
     return Data(coding.values[:, :most], seen)
 
 
+def chosen(data: Data, index: slice | Tensor | None, most: int) -> Data:
+    """Some rows; of no index a row for every symbol, the first so many of them."""
+    return symbols(data, most) if index is None else data.rows(index)
+
+
 def nothing(components: Components) -> Tensor:
     """The posteriors (d, max k, 0) of no rows."""
     size = (components.variables, components.largest, 0)

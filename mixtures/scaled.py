@@ -7,7 +7,7 @@ again under `Log`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import log
 
 import torch
@@ -105,12 +105,17 @@ class Scaled(Log):
         counts: Counts | None,
     ) -> Tensor:
         assert weights is not None
-        return self.share_part(weights, inside, outside, self.ratio(outside, flow), counts)
+        ratio = self.ratios(outside, flow)(slice(None))
+        return self.share_part(weights, inside, outside, ratio, counts)
 
-    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
-        ratio = flow / outside
+    def ratios(self, outside: Tensor, flow: Tensor) -> Callable[[slice], Tensor]:
         top = self.tops.pop()  # the layers come back in the opposite order
-        return ratio if top is None else ratio.div_(top)
+
+        def of(nodes: slice) -> Tensor:
+            ratio = flow[nodes] / outside[nodes]
+            return ratio if top is None else ratio.div_(top[nodes])
+
+        return of
 
     def share_part(
         self,

@@ -6,7 +6,7 @@ Values are held batch last: a fold of N nodes with w states each is a tensor (N,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -74,9 +74,9 @@ class Sharing(Semiring):
     ) -> Tensor:
         """The flow of `inside`, given the one of `outside`; `counts` collects those of entries."""
 
-    def ratio(self, outside: Tensor, flow: Tensor) -> Tensor:
+    def ratios(self, outside: Tensor, flow: Tensor) -> Callable[[slice], Tensor]:
         """What `share_part` takes for the flow of some of the nodes of a layer."""
-        return flow
+        return flow.__getitem__
 
     def share_part(
         self,
@@ -86,7 +86,7 @@ class Sharing(Semiring):
         ratio: Tensor,
         counts: Counts | None,
     ) -> Tensor:
-        """As `share`, of some of the nodes of a layer, given the `ratio` of the layer."""
+        """As `share`, of some of the nodes of a layer, given their part of its `ratios`."""
         return self.share(weights, inside, outside, ratio, counts)
 
 
