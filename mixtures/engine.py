@@ -65,9 +65,7 @@ class Expected:
 
 
 def rows_at_once(circuit: Circuit) -> int:
-    """How many rows of data a chunk holds: few enough for the cache, enough to outweigh
-    overheads.
-    """
+    """How many rows a chunk holds: few enough for the cache, enough to outweigh overheads."""
     held = circuit.rows - circuit.absent
     steps = 1 + sum(layer.steps for layer in circuit.layers)
     outer = [layer for layer in circuit.layers if layer.combine == "outer"]
@@ -79,12 +77,10 @@ def rows_at_once(circuit: Circuit) -> int:
 def chunks(
     circuit: Circuit, stop: int, start: int = 0, *, whole: bool = True
 ) -> Iterator[tuple[int, int]]:
-    """(start, stop) of the chunks that rows are cut into, of about equal size; `whole`: outer
-    products are kept.
-    """
+    """(start, stop) of chunks of about equal size; `whole`: outer products are kept."""
     most = rows_at_once(circuit)
     if whole:
-        outer = [layer for layer in circuit.layers if layer.combine == "outer"]
+        outer = (layer for layer in circuit.layers if layer.combine == "outer")
         joint = sum(layer.steps * layer.nodes * layer.inside for layer in outer)
         most = max(1, min(most, CHUNK_ELEMENTS // (circuit.rows - circuit.absent + joint)))
     number = max(1, -(-(stop - start) // most))
