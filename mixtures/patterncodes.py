@@ -14,6 +14,7 @@ from mixtures.circuit import CONSTANTS, Integers
 from mixtures.leafrows import evenly
 
 SMALL = 256  # patterns that fit into a byte
+EVERY = slice(None)
 
 
 class PatternCodes:
@@ -31,28 +32,31 @@ class PatternCodes:
         self._part[nodes], self._row[nodes] = len(self._parts), numpy.arange(len(codes))
         self._parts.append(codes)
 
-    def get(self, nodes: Integers) -> Tensor:
-        """The codes (N, n) of nodes; not to be written to."""
-        parts, rows = self._part[nodes], self._row[nodes]
+    def get(self, nodes: Integers, rows: slice = EVERY) -> Tensor:
+        """The codes (N, n) of nodes, for some of the rows; not to be written to."""
+        parts, own = self._part[nodes], self._row[nodes]
         if bool((parts == parts[0]).all()):
-            own, spaced = self._parts[parts[0]], evenly(rows)
+            part, spaced = self._parts[parts[0]], evenly(own)
             if spaced is not None:
-                return own[spaced]
-            return own.index_select(0, torch.as_tensor(rows, device=own.device))
-        pairs = zip(parts.tolist(), rows.tolist(), strict=True)
-        return torch.stack([self._parts[part][row].to(torch.int32) for part, row in pairs])
+                return part[spaced, rows]
+            return part[:, rows].index_select(0, torch.as_tensor(own, device=part.device))
+        pairs = zip(parts.tolist(), own.tolist(), strict=True)
+        return torch.stack([self._parts[part][row, rows].to(torch.int32) for part, row in pairs])
 
     def one(self, node: int) -> Tensor:
         """The codes (n,) of one node."""
         own: Tensor = self._parts[self._part[node]][self._row[node]]
         return own.to(torch.int32)
 
-    def joint(self, owners: Integers, strides: Integers, most: int) -> Tensor:
+    def joint(self, owners: Integers, strides: Integers, most: int, rows: slice = EVERY) -> Tensor:
         """The sum over children c of strides[c, i] codes[owners[c, i]], (N, n), below `most`."""
         kind = torch.uint8 if most <= SMALL else torch.int32
-        key = self.get(owners[-1]).to(kind)
+        key = self.get(owners[-1], rows).to(kind)
         for child, stride in zip(owners[:-1], strides[:-1], strict=True):
-            part = self.get(child).to(kind)
+            part = self.get(child, rows).to(kind)
+            if stride[0] < SMALL and bool((stride == stride[0]).all()):
+                key = torch.add(key, part, alpha=int(stride[0]))
+                continue
             factor = torch.as_tensor(stride[:, None], device=key.device).to(kind)
             key = torch.addcmul(key, part, factor)
         return key
