@@ -4,10 +4,12 @@ which patterns say anything.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Sequence
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mixtures.circuit import CONSTANTS, Integers
@@ -15,6 +17,8 @@ from mixtures.leafrows import evenly
 
 SMALL = 256  # patterns that fit into a byte
 EVERY = slice(None)
+
+Flags = NDArray[numpy.bool_]
 
 
 class PatternCodes:
@@ -65,23 +69,30 @@ class PatternCodes:
 class PatternFlags:
     """Of every row of every width, whether it says anything; None throughout if all do."""
 
-    def __init__(
-        self, observed: Tensor | None, rows: Mapping[int, int], device: torch.device
-    ) -> None:
-        self.observed, self.rows = observed, rows
-        self.flags: dict[int, Tensor] = {}
-        self.empty = torch.empty(0, dtype=torch.bool, device=device)
+    def __init__(self, observed: Tensor | None) -> None:
+        self.observed = None if observed is None else observed.numpy(force=True)
+        self.flags: dict[int, Flags] = {}
 
-    def leaves(self, width: int, variables: Tensor) -> None:
+    def leaves(self, width: int, variables: Integers) -> None:
+        """Append those of the symbols of variables."""
         if self.observed is not None:
             self._append(width, self.observed[variables].reshape(-1))
 
-    def group(self, width: int, children: Sequence[tuple[int, Tensor]]) -> Tensor | None:
+    def group(self, width: int, children: Sequence[tuple[int, Integers]]) -> Flags | None:
+        """Append those of nodes whose children read rows (c, N B); None if all say something."""
         if self.observed is None:
             return None
-        found = torch.stack([self.flags[w][index].any(0) for w, index in children]).any(0)
+        parts = (self.flags[w].take(rows) for w, index in children for rows in index)
+        found = functools.reduce(numpy.logical_or, parts)
         self._append(width, found)
-        return None if bool(found.all()) else found
+        return None if found.all() else found
 
-    def _append(self, width: int, flags: Tensor) -> None:
-        self.flags[width] = torch.cat([self.flags.get(width, self.empty), flags])
+    def all(self, device: torch.device) -> dict[int, Tensor] | None:
+        """Those of all rows, by width."""
+        if self.observed is None:
+            return None
+        return {w: torch.as_tensor(flags, device=device) for w, flags in self.flags.items()}
+
+    def _append(self, width: int, flags: Flags) -> None:
+        known = self.flags.get(width)
+        self.flags[width] = flags if known is None else numpy.concatenate([known, flags])

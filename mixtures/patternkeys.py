@@ -36,9 +36,9 @@ def present(key: Tensor, most: int) -> tuple[Tensor, Integers, Integers]:
     number = flags.cumsum(1, dtype=numpy.int32)
     count = number[:, -1].astype(numpy.int64)
     number -= 1
-    node, held = flags.nonzero()
+    place = flags.reshape(-1).nonzero()[0]
     keys = numpy.zeros((len(key), int(count.max())), dtype=numpy.int64)
-    keys[node, number[node, held]] = held
+    keys[numpy.repeat(numpy.arange(len(key)), count), number.reshape(-1)[place]] = place % most
     numbers = torch.from_numpy(number).to(key.device).view(-1)
     return numbers.index_select(0, flat).view(key.shape), keys, count
 

@@ -86,7 +86,7 @@ class _Planner:
         self.leaves = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # below a node
         self.rows: dict[int, int] = {}  # width -> rows so far
         self.codes = PatternCodes(len(circuit.row_of), symbols.codes[:, start:stop])
-        self.any = PatternFlags(symbols.observed, self.rows, self.device)
+        self.any = PatternFlags(symbols.observed)
         self.groups: list[Group] = []
         self.inputs = self._leaves(symbols)
 
@@ -106,7 +106,7 @@ class _Planner:
             self.inputs, tuple(self.groups), dict(self.rows),
             (circuit.variables, max(circuit.inputs), self.symbols), above.circuit,
             torch.as_tensor(above.variables), given,
-            None if self.any.observed is None else self.any.flags,
+            self.any.all(self.device),
         )  # fmt: skip
 
     def _first(self, nodes: Integers) -> NDArray[numpy.int32]:
@@ -127,7 +127,7 @@ class _Planner:
             self.size[nodes], self.leaves[nodes] = numpy.array(sizes)[own], 1
             self.first[nodes] = row + self.symbols * numpy.arange(len(own))
             index = torch.tensor(own, device=self.device)
-            self.any.leaves(width, index)
+            self.any.leaves(width, nodes - CONSTANTS)
             self.rows[width] = row + len(own) * self.symbols
             found.append((width, row, index))
         return tuple(found)
@@ -242,14 +242,13 @@ class _Planner:
         for number, (_, part) in enumerate(members):
             index[:, number, : part.shape[1]] = part
         index += self.first[layer.owners[:, step, places]][:, :, None]
-        rows = self._on(index.reshape(len(index), -1))
-        children = tuple(
-            (width, rows[first:last]) for width, first, last in _stretches_of(layer.widths)
-        )
+        index = index.reshape(len(index), -1)
+        parts = [(width, index[first:last]) for width, first, last in _stretches_of(layer.widths)]
+        children = tuple((width, self._on(part)) for width, part in parts)
         self.size[nodes] = [part.shape[1] for _, part in members]
         self.first[nodes] = row + columns * numpy.arange(len(members))
-        observed = self.any.group(layer.width, children)
-        seen = None if observed is None else observed.view(len(members), columns)
+        observed = self.any.group(layer.width, parts)
+        seen = None if observed is None else self._on(observed.reshape(-1, columns))
         made = _part(layer, step, places)
         slots = None if made.slots is None else self._on(made.slots[0])
         size, halves = (len(members), columns, layer.width), None
