@@ -31,6 +31,7 @@ class Kernels:
     divide: Callable[..., Native]
     matmul: Callable[..., Native]
     exp: Callable[..., Native]
+    exp2: Callable[..., Native]
     take: Callable[..., Native]  # rows of a matrix
     walking: Callable[[], AbstractContextManager[Any]]  # held while walking
 
@@ -58,6 +59,7 @@ NUMPY = Kernels(
     divide=numpy.divide,
     matmul=numpy.matmul,
     exp=numpy.exp,
+    exp2=numpy.exp2,
     take=_take,
     walking=_quietly_alone,
 )
@@ -68,6 +70,7 @@ TORCH = Kernels(
     divide=torch.div,
     matmul=torch.matmul,
     exp=torch.exp,
+    exp2=torch.exp2,
     take=_select,
     walking=nullcontext,
 )
