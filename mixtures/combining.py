@@ -24,7 +24,7 @@ class Lookup(Protocol):
 
 Factor = Tensor | Lookup
 NARROW = 4  # times as many states of each child
-PIECE = 2**19  # numbers that combined children should be at most, to stay in the cache
+PIECE = 2**20  # numbers that combined children should be at most, to stay in the cache
 
 
 def piece(layer: Layer, rows: int) -> int:

@@ -65,12 +65,14 @@ class Expected:
 
 
 def rows_at_once(circuit: Circuit) -> int:
-    """How many rows a chunk holds: few enough for the cache, enough to outweigh overheads."""
+    """How many rows a chunk holds: few enough for the cache, enough to outweigh overheads; of outer
+    products those of two nodes, which two threads multiply side by side.
+    """
     held = circuit.rows - circuit.absent
     steps = 1 + sum(layer.steps for layer in circuit.layers)
     outer = [layer for layer in circuit.layers if layer.combine == "outer"]
     largest = max((layer.inside for layer in outer), default=1)
-    wanted = min(STEP_ELEMENTS * steps // held, PIECE // largest)
+    wanted = min(STEP_ELEMENTS * steps // held, PIECE // (2 * largest))
     return max(1, min(max(32, wanted), CHUNK_ELEMENTS // held))
 
 

@@ -8,13 +8,14 @@ no outer product is written out. Flows and counts go back the same way.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from operator import neg
 
+import numpy
 import torch
 from torch import Tensor
+
+from mixtures.blocks import Integers
 
 NUMBERS = 2**18  # of T that are worked out at once, to stay in the cache
 WORTH = 2**17  # numbers in the outer products of a node that outweigh the calls
@@ -55,42 +56,42 @@ def worthwhile(sizes: Sequence[int], columns: int, inside: int) -> bool:
 
 def halved(children: Sequence[Tensor], near: int, each: int) -> Halves:
     """The order for columns (B,) that read these rows of two children; T has `each` numbers."""
-    held, order = children[near].sort(stable=True)
-    rows, counts = held.unique_consecutive(return_counts=True)
-    starts = counts.cumsum(0) - counts
-    counts, most = counts.sort(descending=True, stable=True)
-    rows, starts = rows.index_select(0, most), starts.index_select(0, most)
-    far = children[1 - near].index_select(0, order)
-    order = torch.cat([order, order.new_tensor([len(order)])])  # the last is none
-    far = torch.cat([far, far[:1]])
-    numbers, size, pieces, made = counts.tolist(), max(1, NUMBERS // each), [], []
-    for first in range(0, len(rows), size):
-        part = slice(first, first + size)
-        rounds = []
-        for patterns, places in _rounds(starts[part], counts[part], numbers[part], len(held)):
-            columns = order.index_select(0, places)
-            made.append(columns)
-            rounds.append(Round(patterns, columns, far.index_select(0, places)))
+    device, least = children[near].device, children[near].amin()
+    codes = (children[near] - least).numpy(force=True)
+    counts = numpy.bincount(codes)
+    small = numpy.uint16 if len(counts) <= 2**16 else codes.dtype  # counted, not compared
+    order = codes.astype(small).argsort(kind="stable")
+    starts, most = counts.cumsum() - counts, (-counts).argsort(kind="stable")
+    most = most[: numpy.count_nonzero(counts)]
+    starts, counts, none = starts[most], counts[most], len(codes)
+    order = numpy.append(order, none)
+    far = children[1 - near].numpy(force=True)[order.clip(max=none - 1)]
+    rows, size = least + torch.as_tensor(most, device=device), max(1, NUMBERS // each)
+    pieces, places, done = [], numpy.empty(none + 1, dtype=numpy.int64), 0
+    for first in range(0, len(most), size):
+        part, rounds = slice(first, first + size), []
+        for patterns, chosen in _rounds(starts[part], counts[part], none):
+            columns = order[chosen]
+            places[columns] = numpy.arange(done, done + len(columns))
+            done += len(columns)
+            both = (torch.as_tensor(index, device=device) for index in (columns, far[chosen]))
+            rounds.append(Round(patterns, *both))
         pieces.append(Piece(rows[part], tuple(rounds)))
-    everything = torch.cat(made)
-    back = torch.empty_like(order)
-    back.index_copy_(0, everything, torch.arange(len(everything), device=order.device))
-    return Halves(near, tuple(pieces), back[:-1])
+    return Halves(near, tuple(pieces), torch.as_tensor(places[:-1], device=device))
 
 
-def _rounds(
-    starts: Tensor, counts: Tensor, most: Sequence[int], none: int
-) -> Iterator[tuple[int, Tensor]]:
+def _rounds(starts: Integers, counts: Integers, none: int) -> Iterator[tuple[int, Integers]]:
     """m, and which columns (m t,) in order: as many at once as a quarter of the patterns that have
     any left need.
     """
     done = 0
-    while done < most[0]:
-        active = bisect_left(most, -done, key=neg)  # most is descending
-        stop = done + min(LONGEST, most[active // 4] - done)
-        offset = torch.arange(done, stop, device=starts.device)
-        places = starts[:active, None] + offset
-        yield active, places.masked_fill_(offset >= counts[:active, None], none).view(-1)
+    while done < counts[0]:
+        active = int(numpy.count_nonzero(counts > done))
+        stop = done + min(LONGEST, int(counts[active // 4]) - done)
+        offset = numpy.arange(done, stop)
+        chosen = starts[:active, None] + offset
+        chosen[offset >= counts[:active, None]] = none
+        yield active, chosen.reshape(-1)
         done = stop
 
 
