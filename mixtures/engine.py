@@ -65,14 +65,12 @@ class Expected:
 
 
 def rows_at_once(circuit: Circuit) -> int:
-    """How many rows a chunk holds: few enough for the cache, enough to outweigh overheads; of outer
-    products those of two nodes, which two threads multiply side by side.
-    """
+    """How many rows a chunk holds: few enough for the cache, enough to outweigh overheads."""
     held = circuit.rows - circuit.absent
     steps = 1 + sum(layer.steps for layer in circuit.layers)
     outer = [layer for layer in circuit.layers if layer.combine == "outer"]
     largest = max((layer.inside for layer in outer), default=1)
-    wanted = min(STEP_ELEMENTS * steps // held, PIECE // (2 * largest))
+    wanted = min(STEP_ELEMENTS * steps // held, PIECE // (2 * largest))  # two nodes: two threads
     return max(1, min(max(32, wanted), CHUNK_ELEMENTS // held))
 
 
