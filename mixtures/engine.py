@@ -178,10 +178,9 @@ def expected(
 ) -> Iterator[Expected]:
     """As `sweep`, for what is summed over rows: nodes with patterns are swept once a pattern."""
     ring = Log()
-    network = _serving(circuit, stacks, source, ring)
+    network = _serving(circuit, stacks, source, ring, NetworkPass.of)
     if network is not None:
-        for start, stop, value, inputs in network.sweep(source, row_weights, counts):
-            yield Expected(start, stop, value, [(slice(start, stop), inputs)])
+        yield from itertools.starmap(Expected, network.expected(source, row_weights, counts))
         return
     star = Star.of(circuit, stacks, source, ring)
     if star is not None:

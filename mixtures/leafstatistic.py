@@ -112,9 +112,19 @@ class LeafStatistic:
         if symbols.missing is None:
             return found
         shared = self.above.times(flow, self._weights_above)
+        return torch.where(self._missing(symbols.missing) > 0, shared, found)
+
+    def carried(self, symbols: Chosen, flow: Tensor) -> Tensor:
+        """The flow into every component by way of these products alone, (sum of k_j, B)."""
+        found = symbols.chosen * self.above.times(flow)
+        if symbols.missing is None:
+            return found
+        return found + self._missing(symbols.missing) * self.above.times(flow, self._weights_above)
+
+    def _missing(self, missing: Tensor) -> Tensor:
+        """Whether the variable of every component is missing, (sum of k_j, B)."""
         size = torch.as_tensor(self.circuit.inputs, device=self.device)
-        missing = symbols.missing.repeat_interleave(size, 0) > 0
-        return torch.where(missing, shared, found)
+        return missing.repeat_interleave(size, 0)
 
     @cached_property
     def exists(self) -> Tensor:

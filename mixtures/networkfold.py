@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from mixtures.networkpatterns import Folded, TableSums
+from mixtures.networkpatterns import Folded, TableProducts, TableSums
 from mixtures.networkplan import Leaves
 from mixtures.semiring import Log
 from mixtures.weights import Weights
@@ -23,16 +25,13 @@ class NetworkFold:
         weights = flat[torch.as_tensor(factors.places, device=flat.device)]
         self._read(weights, torch.as_tensor(factors.variable, device=flat.device), leaves)
         for patterns in plan.nodes:
-            self._table(patterns)[0] = -torch.inf
+            self.table(self.values, patterns)[0] = -torch.inf
         for step in plan.steps:
             if isinstance(step, TableSums):
-                self._sum(step, flat)
-                continue
-            entries = self.values.index_select(0, step.entries.view(-1)).view(step.entries.shape)
-            size = len(step.factors.offsets) - 1
-            out = self._table(step.patterns)[step.first : step.first + size]
-            out.copy_(step.factors.times(entries))
-
+                table = Weights(flat[torch.as_tensor(step.places, device=flat.device)])
+                self.ring.mix(table, *self.sides(self.values, step))
+            else:
+                self.multiply(self.values, step)
         self.possible = bool((self.values < torch.inf).all())  # no infinite density, no NaN
 
     def holds(self, plan: Folded, leaves: Tensor) -> bool:
@@ -40,18 +39,42 @@ class NetworkFold:
         same = leaves.shape == self.leaves.shape and leaves.dtype == self.leaves.dtype
         return plan is self.plan and same and torch.equal(leaves, self.leaves)
 
-    def read(self, codes: Tensor, buffer: Tensor) -> None:
-        """Write what is given for rows of symbols (d, B) to rows of a contiguous buffer."""
+    def entries(self, codes: Tensor) -> list[Tensor]:
+        """Which entries of the flat list are given to rows of symbols (d, B), (N B,) each."""
         symbols = codes.float()
+        found = []
         for given in self.plan.given:
             index = given.digits.times(symbols, given.strides).int().add_(given.first)
-            out = buffer[given.rows].view(-1)
-            torch.index_select(self.values, 0, index.view(-1), out=out)
+            found.append(index.view(-1))
+        return found
 
-    def _table(self, patterns: int) -> Tensor:
-        """(N, V): the nodes of so many patterns."""
+    def read(self, flat: Tensor, entries: Sequence[Tensor], buffer: Tensor) -> None:
+        """Write entries of a flat list to the rows of a contiguous buffer that are given."""
+        for given, index in zip(self.plan.given, entries, strict=True):
+            torch.index_select(flat, 0, index, out=buffer[given.rows].view(-1))
+
+    def table(self, flat: Tensor, patterns: int) -> Tensor:
+        """(N, V): the nodes of so many patterns in a flat list."""
         start, nodes = self.plan.starts[patterns], self.plan.nodes[patterns]
-        return self.values[start : start + nodes * patterns].view(nodes, patterns)
+        return flat[start : start + nodes * patterns].view(nodes, patterns)
+
+    def sides(self, flat: Tensor, step: TableSums) -> tuple[Tensor, Tensor]:
+        """Of sums a copy of the children's entries (N, C, V), and a view of their own (N, P, V)."""
+        table = self.table(flat, step.patterns)
+        nodes, parents, terms = step.places.shape
+        inside = table.index_select(0, step.children).view(nodes, terms, step.patterns)
+        outside = table[step.first : step.first + nodes * parents]
+        return inside, outside.view(nodes, parents, step.patterns)
+
+    def products(self, flat: Tensor, step: TableProducts) -> Tensor:
+        """A view of the products' entries, (products, V)."""
+        size = len(step.factors.offsets) - 1
+        return self.table(flat, step.patterns)[step.first : step.first + size]
+
+    def multiply(self, flat: Tensor, step: TableProducts) -> None:
+        """Write the sums of the factors' logarithms to the products' entries."""
+        factors = flat.index_select(0, step.entries.view(-1)).view(step.entries.shape)
+        self.products(flat, step).copy_(step.factors.times(factors))
 
     def _read(self, weights: Tensor, variables: Tensor, leaves: Tensor) -> None:
         """The leaf factors of all symbols: sums over components."""
@@ -59,11 +82,3 @@ class NetworkFold:
         out = self.values[:size].view(len(variables), 1, self.plan.symbols)
         inside = leaves[..., : self.plan.symbols].index_select(0, variables)
         self.ring.mix(Weights(weights[:, None]), inside, out)
-
-    def _sum(self, step: TableSums, flat: Tensor) -> None:
-        table = self._table(step.patterns)
-        nodes, parents, terms = step.places.shape
-        inside = table.index_select(0, step.children).view(nodes, terms, step.patterns)
-        out = table[step.first : step.first + nodes * parents]
-        weights = Weights(flat[torch.as_tensor(step.places, device=flat.device)])
-        self.ring.mix(weights, inside, out.view(nodes, parents, step.patterns))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from mixtures.circuit import CONSTANTS, Circuit
+from mixtures.circuit import CONSTANTS, ONE, ZERO, Circuit
 from mixtures.compiled import CompiledPass
 from mixtures.leafrows import buffer_rows
 from mixtures.leafstatistic import Chosen, LeafStatistic
@@ -16,6 +16,7 @@ from mixtures.networkfold import NetworkFold
 from mixtures.networkplan import Plan, Sums, pieces
 from mixtures.networksteps import ProductStep, Step, SumStep
 from mixtures.patterns import Symbols
+from mixtures.semiring import Log
 from mixtures.walk import Walk
 
 ELEMENTS = 2**21  # numbers the values of a chunk should take
@@ -60,6 +61,7 @@ class Loaded:
         self, plan: Plan, flat: Tensor, circuit: Circuit, fold: NetworkFold | None = None
     ) -> None:
         self.plan, self.circuit, self.flat, self.fold = plan, circuit, flat, fold
+        self.ring = Log()
         self._compiled: CompiledPass | None = None
         self.leaves: LeafStatistic | None = None
         self.walk: Walk | None = None
@@ -89,6 +91,34 @@ class Loaded:
             self._compiled = CompiledPass(self.plan, given, self.flat, self.fold)
         return self._compiled
 
+    def room(self, like: Tensor, rows: int, buffer: Tensor | None) -> Tensor:
+        """A buffer for the values of all rows of the plan, which hold the constants already.
+
+        One of the size needed is written over: memory that is new costs more than the sums.
+        """
+        size = (self.plan.rows, rows)
+        if buffer is None or buffer.shape != size:
+            buffer = like.new_empty(size)
+        buffer[ONE], buffer[ZERO] = 0.0, -torch.inf
+        return buffer
+
+    def up(self, buffer: Tensor) -> None:
+        """Compute all rows from those that are given."""
+        for step in self.steps:
+            step.up(buffer, self.ring)
+
+    def down(self, buffer: Tensor, root: Tensor, *, counting: bool, seen: Tensor | None) -> Tensor:
+        """The flows through all rows, (rows, B), given that into the root, (B,).
+
+        With `counting` expected counts are collected; seen: how many variables are observed below
+        each row, or None where all are.
+        """
+        flows = torch.zeros_like(buffer)
+        flows[self.plan.root] = root
+        for step in reversed(self.steps):
+            step.down(buffer, flows, self.ring, counting=counting, seen=seen)
+        return flows
+
     def collect(self, total: Tensor) -> None:
         """Add what has been counted to the flat list of weights."""
         for step in self.steps:
@@ -96,15 +126,22 @@ class Loaded:
         if self.leaves is not None:
             self.leaves.collect(total)
 
-    def observations(self, observed: Tensor) -> Tensor:
-        """How many variables are observed below each row, (rows, B), given (d, B)."""
+    def observations(
+        self, observed: Tensor, tables: Tensor | None = None, entries: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """How many variables are observed below each row, (rows, B), given (d, B).
+
+        tables, entries: that of patterns as a flat list, and where rows that are given are in it.
+        """
         below = torch.zeros(
             (self.plan.rows, observed.shape[1]), device=observed.device, dtype=torch.float32
         )
         seen = observed.to(below.dtype)
+        if self.fold is not None and tables is not None:
+            self.fold.read(tables, entries, below)
         if self.leaves is not None:
             below[self.given] = self.leaves.by_variable.times(seen)
-        else:
+        elif self.fold is None:
             sizes = torch.as_tensor(self.circuit.inputs, device=observed.device)
             below[self.given] = seen.repeat_interleave(sizes, 0)
         for step in self.steps:

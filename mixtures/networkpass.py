@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mixtures.circuit import ONE, ZERO, Circuit
+from mixtures.circuit import Circuit
 from mixtures.compiled import serves
 from mixtures.kept import Kept
 from mixtures.leafrows import leaf_columns
 from mixtures.leafstatistic import Chosen, chosen_of
+from mixtures.networkflows import PatternFlows
 from mixtures.networkfold import NetworkFold
 from mixtures.networkload import COMPILED, Loaded, Reader, rows_at_once, spans
 from mixtures.networkpatterns import folded_of
@@ -98,6 +99,28 @@ class NetworkPass:
         if counts is not None:
             self._collect(counts)
 
+    def expected(
+        self, source: Reader, row_weights: Tensor, counts: Sequence[Tensor]
+    ) -> Iterator[tuple[int, int, Tensor, list[tuple[slice | None, Tensor]]]]:
+        """As `sweep`, for what is summed over rows: the flows of the components (d, max k, B) of
+        these rows, if they have some of their own; after the last rows, where nodes have patterns,
+        those of all symbols for no rows.
+        """
+        low, symbols = self._by_patterns(source), source.symbols()
+        if low is None or source.leaves is None or symbols is None:
+            for start, stop, value, inputs in self.sweep(source, row_weights, counts):
+                yield start, stop, value, [(slice(start, stop), inputs)]
+            return
+        factors = plan_of(self.circuit, self.sizes, leaves=True)
+        assert factors is not None and factors.leaves is not None
+        flows = PatternFlows(low, self.flat, factors.leaves, symbols.observed)
+        for start, stop, value, carried in flows.rows(source, row_weights):
+            yield start, stop, value, [] if carried is None else [(slice(start, stop), carried)]
+        found = flows.down(source.leaves())
+        self._add(counts, flows.total)
+        rows = source.rows
+        yield rows, rows, row_weights[:0], [(None, found.to(row_weights.dtype))]
+
     def draw(self, rows: int, ring: Sample) -> Iterator[Tensor]:
         """The components (d, B) of draws without evidence, some rows at a time."""
         loaded = self.load(leaves=True) or self.load(leaves=False)
@@ -140,19 +163,12 @@ class NetworkPass:
         return loaded.walk
 
     def up(self, leaves: Tensor, buffer: Tensor | None = None) -> NetworkValues:
-        """The values of all rows of the plan, for leaves (d, max k, B).
-
-        A buffer of the size needed is written over: memory that is new costs more than the sums.
-        """
+        """The values of all rows of the plan, for leaves (d, max k, B); see `Loaded.room`."""
         loaded, symbols = self._loaded_for(leaves)
-        size = (loaded.plan.rows, leaves.shape[-1])
-        if buffer is None or buffer.shape != size:
-            buffer = leaves.new_empty(size)
-        buffer[ONE], buffer[ZERO] = 0.0, -torch.inf
+        buffer = loaded.room(leaves, leaves.shape[-1], buffer)
         loaded.fill(leaves, symbols, buffer[loaded.given])
-        for step in loaded.steps:
-            step.up(buffer, self.ring)
-        return NetworkValues(loaded, self.ring, buffer, symbols)
+        loaded.up(buffer)
+        return NetworkValues(loaded, buffer, symbols)
 
     def _loaded_for(self, leaves: Tensor) -> tuple[Loaded, Chosen | None]:
         """The plan for such leaves, and the symbols they stand for, if it is one for symbols."""
@@ -169,6 +185,10 @@ class NetworkPass:
         for loaded in self.loaded.values():
             if loaded is not None:
                 loaded.collect(total)
+        self._add(counts, total)
+
+    def _add(self, counts: Sequence[Tensor], total: Tensor) -> None:
+        """Take what belongs to the tables from the flat list of weights."""
         for count, part in zip(counts, total[:-2].split(self.sizes), strict=True):
             count += part.view(count.shape)
 
@@ -183,7 +203,6 @@ class NetworkValues:
     """What an upward pass leaves behind for the downward one."""
 
     loaded: Loaded
-    ring: Log
     buffer: Tensor  # (rows, B)
     symbols: Chosen | None
 
@@ -198,12 +217,9 @@ class NetworkValues:
         With `counting` expected counts are collected; `observed` (d, B) says where (None:
         everywhere).
         """
-        loaded, flows = self.loaded, torch.zeros_like(self.buffer)
-        flows[loaded.plan.root] = root
+        loaded = self.loaded
         seen = None if observed is None or not counting else loaded.observations(observed)
-        for step in reversed(loaded.steps):
-            step.down(self.buffer, flows, self.ring, counting=counting, seen=seen)
-        given = flows[loaded.given]
+        given = loaded.down(self.buffer, root, counting=counting, seen=seen)[loaded.given]
         if loaded.leaves is None or self.symbols is None:
             return leaf_columns(loaded.circuit, given)
         if counting:

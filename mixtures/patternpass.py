@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from mixtures.circuit import ONE, ZERO, Circuit
+from mixtures.circuit import Circuit
 from mixtures.leafstatistic import Chosen, chosen_of
 from mixtures.networkfold import NetworkFold
 from mixtures.networkload import COMPILED, Loaded, Reader, rows_at_once, spans
@@ -19,39 +20,46 @@ class PatternPass:
 
     def contract(self, source: Reader, *, compiled: bool) -> Tensor:
         """The value of the circuit for every row, (n,)."""
-        symbols, loaded = source.symbols(), self.loaded
+        symbols = source.symbols()
         assert symbols is not None
         compiled = compiled and self.fold.possible
         found, buffer = self.fold.values.new_empty(source.rows), None
         for start, stop in spans(source.rows, self._size(source.rows, compiled)):
-            codes, chosen = symbols.codes[:, start:stop], None
-            if loaded.leaves is not None:
-                chosen = chosen_of(loaded.circuit, source.read(start, stop))
+            codes, chosen = symbols.codes[:, start:stop], self.chosen(source, start, stop)
             if compiled:
                 found[start:stop] = self._compiled(codes, chosen)
             else:
-                buffer = self._up(codes, chosen, buffer)
-                found[start:stop] = buffer[loaded.plan.root]
+                buffer = self.up(self.fold.entries(codes), chosen, stop - start, buffer)
+                found[start:stop] = buffer[self.loaded.plan.root]
         return found
+
+    def chosen(self, source: Reader, start: int, stop: int) -> Chosen | None:
+        """Rows as symbols, if there are leaf factors without patterns."""
+        if self.loaded.leaves is None:
+            return None
+        return chosen_of(self.loaded.circuit, source.read(start, stop))
+
+    def up(
+        self,
+        entries: Sequence[Tensor],
+        chosen: Chosen | None,
+        rows: int,
+        buffer: Tensor | None = None,
+    ) -> Tensor:
+        """The values of all rows of the plan, for so many rows of data; see `Loaded.room`."""
+        loaded, fold = self.loaded, self.fold
+        buffer = loaded.room(fold.values, rows, buffer)
+        if chosen is not None and loaded.leaves is not None:
+            loaded.leaves.up(chosen, buffer[loaded.given])
+        fold.read(fold.values, entries, buffer)
+        loaded.up(buffer)
+        return buffer
 
     def _size(self, rows: int, compiled: bool) -> int:
         """Compiled loops take all rows at once where they read nothing but symbols."""
         if not compiled:
             return rows_at_once(self.loaded.plan.rows)
         return max(1, rows) if self.loaded.leaves is None else COMPILED
-
-    def _up(self, codes: Tensor, chosen: Chosen | None, buffer: Tensor | None) -> Tensor:
-        """The values of all rows of the plan; a buffer of the size needed is written over."""
-        loaded, size = self.loaded, (self.loaded.plan.rows, codes.shape[1])
-        if buffer is None or buffer.shape != size:
-            buffer = self.fold.values.new_empty(size)
-        buffer[ONE], buffer[ZERO] = 0.0, -torch.inf
-        if chosen is not None and loaded.leaves is not None:
-            loaded.leaves.up(chosen, buffer[loaded.given])
-        self.fold.read(codes, buffer)
-        for step in loaded.steps:
-            step.up(buffer, self.fold.ring)
-        return buffer
 
     def _compiled(self, codes: Tensor, chosen: Chosen | None) -> Tensor:
         loaded, given = self.loaded, None
