@@ -14,12 +14,13 @@ GAUSSIAN_NOTE = (
     "against; products, exp and rescaling alone take 40 % of dynamax's time in a bare loop"
 )
 GAUSSIAN_EM_NOTE = (
-    "bound by memory: values and leaves of a pass are kept, 26 MB each, and smaller chunks cost "
-    "more in calls than they save; dynamax uses both threads"
+    "profiled: products, powers and multiplications of a pass are three quarters; to work values "
+    "or leaves out anew on the way down, or to keep fewer rows, costs what it saves; chains are "
+    "walked on one thread, dynamax uses both"
 )
 SYMBOLS_NOTE = (
     "profiled: products, look-ups and rescaling of 200 steps are two thirds, encoding and checks "
-    "of raw rows and the calls themselves the rest; a second thread does not help a chain"
+    "of raw rows and the calls themselves the rest; chains are walked on one thread"
 )
 MANY = {"rows": 1000, "steps": 200, "states": 16, "symbols": 8}
 FEW = {"rows": 20, "steps": 12, "states": 3}
@@ -93,7 +94,7 @@ TASKS = (
         (OURS, *LEARNERS),
         (Goal(7, ("hmmlearn",)), Goal(4, ("dynamax",)), Goal(1, LEARNERS)),
         quick=FEW,
-        note="a second thread does not help a chain",
+        note="chains are walked on one thread: a second one would mostly wait",
     ),
     Task(
         "hmm-gaussian",
