@@ -11,27 +11,33 @@ from torch import Tensor
 
 MOST = 256  # terms; the tables of longer rows cost more to fill than bisection costs
 BITS = 32  # of a level: probabilities are rounded to multiples of 2^-32, zero stays zero
+WIDE = 64  # of a level where terms of small probabilities add up to what matters
 
 
 class Alternatives:
     """Rows of weights (slots, P, C): terms are drawn in proportion, one of weight zero never.
+
+    wide: by levels of 64 bits, if there are no more than 256 terms.
 
     >>> rows = Alternatives(torch.tensor([[[0.0, 1.0, 0.0], [0.5, 0.0, 0.5]]]))
     >>> rows.draw(torch.tensor([0, 0, 1, 1])).shape
     torch.Size([4])
     """
 
-    def __init__(self, weights: Tensor) -> None:
+    def __init__(self, weights: Tensor, *, wide: bool = False) -> None:
         _, self.parents, self.terms = weights.shape
         weights = weights.flatten(0, 1).double()
         self.ends: Tensor | None = None
+        self.kind = torch.int64 if wide else torch.int32
         self.bits = (self.terms - 1).bit_length()
         if self.terms > MOST:
             below = weights.cumsum(1)
             number = torch.arange(len(below), device=below.device)
             self.ends = (below / below[:, -1:] + number[:, None]).reshape(-1)
-        elif self.terms > 2:
-            self.cells = packed_cells(weights / weights.sum(1, keepdim=True), self.bits)
+        elif self.terms > 2 or wide:
+            self.bits = max(2, self.bits)
+            shares = weights / weights.sum(1, keepdim=True)
+            self.cells = packed_cells(shares, self.bits, WIDE if wide else BITS).to(self.kind)
         elif self.terms == 2:
             self.first = _thresholds(weights[:, 0] / weights.sum(1), BITS - 1).int()
 
@@ -42,8 +48,8 @@ class Alternatives:
             return rows.new_zeros(shape)
         if self.ends is not None:
             return self._bisect(rows, generator).to(rows.dtype).view(shape)
-        level = levels(len(rows), generator, rows.device)
-        if self.terms == 2:
+        level = levels(len(rows), generator, rows.device, self.kind)
+        if self.terms == 2 and self.kind == torch.int32:
             found = (level >> 1) >= self.first.index_select(0, rows)
         else:
             low = (1 << self.bits) - 1
@@ -62,13 +68,21 @@ class Alternatives:
         return torch.searchsorted(self.ends, level, right=True) - rows * self.terms
 
 
-def levels(count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
-    """Integers drawn uniformly from all of int32; two of them cost one number of 64 bits."""
-    wide = torch.empty((count + 1) // 2, dtype=torch.int64, device=device)
-    return wide.random_(-(2**63), None, generator=generator).view(torch.int32)[:count]
+def levels(
+    count: int,
+    generator: torch.Generator | None,
+    device: torch.device,
+    kind: torch.dtype = torch.int32,
+) -> Tensor:
+    """Integers drawn uniformly from all of int32, two of which cost one number of 64 bits, or from
+    all of int64.
+    """
+    size = count if kind == torch.int64 else (count + 1) // 2
+    wide = torch.empty(size, dtype=torch.int64, device=device)
+    return wide.random_(-(2**63), None, generator=generator).view(kind)[:count]
 
 
-def packed_cells(shares: Tensor, bits: int) -> Tensor:
+def packed_cells(shares: Tensor, bits: int, width: int = BITS) -> Tensor:
     """Alias tables of rows (m, C), C <= 2^bits, one integer for each of m 2^bits cells.
 
     A level's low bits say the cell, and the term is the cell's own where the level is below the
@@ -78,8 +92,8 @@ def packed_cells(shares: Tensor, bits: int) -> Tensor:
     shares = torch.nn.functional.pad(shares, (0, (1 << bits) - shares.shape[1]))
     keep, other = alias_tables(shares)
     own = torch.arange(1 << bits, device=shares.device).expand_as(other)
-    high = _thresholds(keep, BITS - bits).clamp_(max=(1 << (BITS - bits - 1)) - 1)
-    return ((high << bits) | (own ^ other)).int().reshape(-1)
+    high = _thresholds(keep, width - bits).clamp_(max=(1 << (width - bits - 1)) - 1)
+    return ((high << bits) | (own ^ other)).reshape(-1)
 
 
 def _thresholds(shares: Tensor, bits: int) -> Tensor:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mixtures.alias import Alternatives
@@ -130,8 +132,28 @@ def evenly(rows: Integers) -> slice | None:
     return slice(first, last + 1, spacing)
 
 
-def _all(circuit: Circuit, stacks: Sequence[Tensor]) -> list[Alternatives]:
-    return [Alternatives(stack) for stack in stacks]
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """The rows of the tables of one stack that a circuit uses, and which those of a slot are."""
+
+    rows: Alternatives
+    place: NDArray[numpy.int32]
+
+
+def _all(circuit: Circuit, stacks: Sequence[Tensor]) -> list[_Rows | None]:
+    used = [numpy.zeros(len(stack), dtype=bool) for stack in stacks]
+    for layer in circuit.layers:
+        if layer.table is not None and layer.slots is not None:
+            used[layer.table][layer.slots] = True
+    return [
+        _Rows(
+            Alternatives(stack[torch.as_tensor(own, device=stack.device)]),
+            own.cumsum(dtype=numpy.int32) - 1,
+        )
+        if own.any()
+        else None
+        for stack, own in zip(stacks, used, strict=True)
+    ]
 
 
 alternatives = Kept(_all)
@@ -166,7 +188,7 @@ def prior_draws(
 def _draw_chunk(
     choices: Choices,
     circuit: Circuit,
-    tables: Sequence[Alternatives],
+    tables: Sequence[_Rows | None],
     generator: torch.Generator | None,
 ) -> None:
     """One draw for each row of the choices, from the root down."""
@@ -175,8 +197,10 @@ def _draw_chunk(
         for step in reversed(range(layer.steps)):
             term = choices.state(layer, step)
             if layer.table is not None and layer.slots is not None:
-                first = layer.slots[step].astype(numpy.int32) * tables[layer.table].parents
+                table = tables[layer.table]
+                assert table is not None
+                first = table.place[layer.slots[step]] * table.rows.parents
                 state = term.clamp(min=0) if choices.branching else term
                 row = state + torch.as_tensor(first, device=term.device)[:, None]
-                term = tables[layer.table].draw(row, generator)
+                term = table.rows.draw(row, generator)
             choices.settle(circuit, place, step, term)

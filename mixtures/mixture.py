@@ -215,8 +215,7 @@ class Mixture(Described, nn.Module, Summaries):
 
     def sample(self, n: int, *, generator: torch.Generator | None = None) -> Tensor:
         """n exact draws (n, d, *event)."""
-        drawn = self.components.sample_parts(self.coefficients.draws(n, generator), generator)
-        return engine.joined(drawn, n).movedim(1, 0)
+        return rows.drawn(self.coefficients, self.components, n, generator)
 
     # -- smaller mixtures ------------------------------------------------------------------------
 

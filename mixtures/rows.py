@@ -16,6 +16,7 @@ from mixtures.checks import name_rows
 from mixtures.coefficients import CoefficientTensor
 from mixtures.components import Components, Data
 from mixtures.leaves import Leaves
+from mixtures.symboldraws import symbol_draws
 
 
 def source(
@@ -57,6 +58,23 @@ def symbols(data: Data, most: int | None = None) -> Data:
 def chosen(data: Data, index: slice | Tensor | None, most: int) -> Data:
     """Some rows; of no index a row for every symbol, the first so many of them."""
     return symbols(data, most) if index is None else data.rows(index)
+
+
+def drawn(
+    coefficients: CoefficientTensor,
+    components: Components,
+    n: int,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """n rows (n, d, *event): symbols at once where that serves, else of components drawn before."""
+    table = components._symbols()
+    if table is not None and n > 0:
+        with torch.no_grad():
+            kept = symbol_draws(coefficients.circuit, [*coefficients.arrays, table])
+            if kept is not None:
+                return kept.draw(n, generator)
+    parts = components.sample_parts(coefficients.draws(n, generator), generator)
+    return engine.joined(parts, n).movedim(1, 0)
 
 
 def nothing(components: Components) -> Tensor:

@@ -117,6 +117,9 @@ class Categorical(Family):
         first = torch.arange(len(values), device=indices.device)[:, None] * values.shape[1]
         return _alternatives(self, [values]).draw(indices + first, generator)
 
+    def _symbols(self) -> Tensor | None:
+        return self.table.values
+
     def _inside(self, x: Tensor) -> Tensor:
         if self._equal:
             return whole(x) & (x >= 0) & (x < self.categories[0])
@@ -282,11 +285,11 @@ class Bernoulli(Categorical):
         return {"pseudo_count": self.pseudo_count}
 
 
-def _symbols(_: Categorical, tables: Sequence[Tensor]) -> Alternatives:
+def _rows(_: Categorical, tables: Sequence[Tensor]) -> Alternatives:
     return Alternatives(tables[0])
 
 
-_alternatives = Kept(_symbols)  # of a family: its symbols, ready to be drawn
+_alternatives = Kept(_rows)  # of a family: its symbols, ready to be drawn
 
 
 def looked_up(table: Tensor, symbols: Tensor) -> Tensor:

@@ -133,6 +133,10 @@ class Hooks(nn.Module, ABC):
     def _sample(self, indices: Tensor, generator: torch.Generator | None) -> Tensor:
         """One draw (d, n, *event) from the component that each index (d, n) names."""
 
+    def _symbols(self) -> Tensor | None:
+        """The probabilities (d or 1, k, V) of the symbols 0 .. V - 1, if entries are symbols."""
+        return None
+
     def _complete(self, indices: Tensor, data: Data, generator: torch.Generator | None) -> Tensor:
         """Observed entries as they are, the others drawn given them: independent by default."""
         if data.observed is None:
