@@ -36,6 +36,10 @@ MODELS = {
         LTM(Tree.caterpillar(6), 2, 2, generator=generator(0)),
         Categorical(6, 2, [2, 3, 1, 2, 2, 3], generator=generator(1)),
     ),
+    "as many patterns of other symbols": lambda: (
+        LTM(Tree.balanced(4), 2, 2, generator=generator(0)),
+        Categorical(4, 2, [2, 3, 3, 2], generator=generator(1)),
+    ),
     "joint states": lambda: (
         HT(Tree.balanced(5), 2, 3, generator=generator(0)),
         Categorical(5, 2, 3, generator=generator(1)),
