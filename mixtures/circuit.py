@@ -12,7 +12,7 @@ contiguous rows.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -116,7 +116,7 @@ class Circuit:
     row_of: Integers  # node -> first row
     width_of: Integers  # node -> states
     latents: Mapping[Any, tuple[int, int, int]] = field(default_factory=dict)
-    absent: int = 0  # rows of inputs that are looked up elsewhere and never put into a buffer
+    absent: int = 0  # rows of inputs that are looked up elsewhere: the last ones, not in a buffer
 
     @property
     def variables(self) -> int:
@@ -124,8 +124,13 @@ class Circuit:
 
     @cached_property
     def rows(self) -> int:
-        """S, the scalars of one evaluation of one row of data."""
-        return int(self.row_of[-1] + self.width_of[-1])
+        """The scalars of one evaluation of one row of data."""
+        return int(self.width_of.sum())
+
+    @property
+    def held(self) -> int:
+        """S, those of them that are put into a buffer."""
+        return self.rows - self.absent
 
     def states_of(self, latent: Any) -> int:
         """How many states a latent has: what its node combines to, without padding."""
@@ -354,9 +359,21 @@ class Builder:
         self.latents[latent] = (len(self._layers) - 1, step, position)
 
     def build(self, root: int, absent: int = 0) -> Circuit:
-        """The finished circuit, whose value is that of the node `root`."""
+        """The finished circuit, whose value is that of the node `root`; the last `absent` rows of
+        inputs become the last of all.
+        """
         starts, widths = self._starts.array.copy(), self._widths.array.copy()
-        return Circuit(self.inputs, tuple(self._layers), root, starts, widths, self.latents, absent)
+        layers, first = self._layers, CONSTANTS + sum(self.inputs) - absent
+        if absent:
+            number = numpy.arange(self._rows)
+            number[first : first + absent] += self._rows - absent - first
+            number[first + absent :] -= absent
+            starts = number[starts]
+            layers = [
+                replace(layer, row=int(number[layer.row]), children=number[layer.children])
+                for layer in layers
+            ]
+        return Circuit(self.inputs, tuple(layers), root, starts, widths, self.latents, absent)
 
 
 class Growing:

@@ -28,8 +28,9 @@ PIECE = 2**20  # numbers that combined children should be at most, to stay in th
 
 
 def piece(layer: Layer, rows: int) -> int:
-    """The nodes of a layer whose combined children stay in the cache."""
-    return max(1, PIECE // max(1, layer.inside * rows))
+    """The nodes of a layer whose combined children stay in the cache, as do factors of products."""
+    each = layer.inside * (len(layer.widths) if layer.combine == "product" else 1)
+    return max(1, PIECE // max(1, each * rows))
 
 
 def pieces(layer: Layer, rows: int) -> list[slice]:

@@ -66,7 +66,7 @@ class Expected:
 
 def rows_at_once(circuit: Circuit) -> int:
     """How many rows a chunk holds: few enough for the cache, enough to outweigh overheads."""
-    held = circuit.rows - circuit.absent
+    held = circuit.held + circuit.absent // 2  # looked up in pieces
     steps = 1 + sum(layer.steps for layer in circuit.layers)
     outer = [layer for layer in circuit.layers if layer.combine == "outer"]
     largest = max((layer.inside for layer in outer), default=1)
@@ -82,7 +82,7 @@ def chunks(
     if whole:
         outer = (layer for layer in circuit.layers if layer.combine == "outer")
         joint = sum(layer.steps * layer.nodes * layer.inside for layer in outer)
-        most = max(1, min(most, CHUNK_ELEMENTS // (circuit.rows - circuit.absent + joint)))
+        most = max(1, min(most, CHUNK_ELEMENTS // (circuit.held + joint)))
     number = max(1, -(-(stop - start) // most))
     size = max(1, -(-(stop - start) // number))
     for first in range(start, stop, size):

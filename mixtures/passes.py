@@ -115,7 +115,7 @@ def upward(
     one. What is `given` or looked up is none of `inputs`, which come first; the root may be looked
     up. Where `insides` are known, they are not computed. room: memory for values (S, B).
     """
-    buffer = inputs.new_empty((circuit.rows, inputs.shape[1])) if room is None else room
+    buffer = inputs.new_empty((circuit.held, inputs.shape[1])) if room is None else room
     buffer[ONE], buffer[ZERO] = ring.one, ring.zero
     buffer[CONSTANTS : CONSTANTS + len(inputs)] = inputs
     values = Values(

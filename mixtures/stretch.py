@@ -121,7 +121,7 @@ class Stretch:
         """Memory (S, B) for values or flows of one chunk after another: fresh memory costs more
         than much of what is done in it.
         """
-        shape = (self.circuit.rows, like.shape[-1])
+        shape = (self.circuit.held, like.shape[-1])
         known = self._rooms.get(name)
         if known is None or known.dtype != like.dtype or known.numel() < shape[0] * shape[1]:
             known = self._rooms[name] = like.new_empty(shape[0] * shape[1])

@@ -71,7 +71,8 @@ def _unfold(circuit: Circuit, has: NDArray[numpy.bool_]) -> Unfolded:
                 given[number, child] = (layer.widths[child], line)
     if has[circuit.root]:
         given[len(parts), 0] = (1, numpy.array([circuit.root]))
-    return Unfolded(builder.build(made[circuit.root], sum(looked_up)), variables, given)
+    absent = 0 if has[circuit.root] else sum(looked_up)  # the root has a row
+    return Unfolded(builder.build(made[circuit.root], absent), variables, given)
 
 
 def _add(
