@@ -22,6 +22,7 @@ from mixtures.walk import Walk
 ELEMENTS = 2**21  # numbers the values of a chunk should take
 FEWEST, MOST = 64, 512  # rows of a chunk
 COMPILED = 1024  # rows of a chunk of compiled loops, which hold a few values at a time
+MOST_GIVEN = 0.25  # of the rows of a plan, in compiled loops, which have to take them over
 PIECE = 2**10  # children of the sums that are computed together: their values stay in the cache
 
 
@@ -83,6 +84,11 @@ class Loaded:
             out.copy_(buffer_rows(self.circuit, leaves))
         else:
             self.leaves.up(symbols, out)
+
+    @property
+    def compiles(self) -> bool:
+        """Whether most rows are computed, not given from outside: compiled loops are quicker."""
+        return self.given.stop - self.given.start <= MOST_GIVEN * self.plan.rows
 
     def compiled(self) -> CompiledPass:
         """The same for compiled loops."""

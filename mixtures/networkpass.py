@@ -65,15 +65,22 @@ class NetworkPass:
         for start, stop in spans(source.rows, COMPILED if large else self.rows_at_once):
             leaves = source.read(start, stop)
             values = self._compiled(leaves) if large else None
-            if values is None:
-                above = self.up(leaves, buffer)
-                values, buffer = above.root.clone(), above.buffer
-            found.append(values)
+            if values is not None:
+                found.append(values)
+                continue
+            for first, last in spans(stop - start, self.rows_at_once):
+                above = self.up(leaves[..., first:last], buffer)
+                buffer = above.buffer
+                found.append(above.root.clone())
         return torch.cat(found) if found else source.read(0, 0).new_empty(0)
 
     def _compiled(self, leaves: Tensor) -> Tensor | None:
-        """The values of rows in compiled loops; None where a leaf is infinite or NaN."""
+        """The values of rows in compiled loops; None where steps are quicker, or a leaf is infinite
+        or NaN.
+        """
         loaded, symbols = self._loaded_for(leaves)
+        if not loaded.compiles:
+            return None
         given = leaves.new_empty((loaded.given.stop - loaded.given.start, leaves.shape[-1]))
         loaded.fill(leaves, symbols, given)
         possible = bool((given < torch.inf).all())

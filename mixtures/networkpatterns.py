@@ -8,6 +8,7 @@ which are given.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from mixtures.networkplan import Leaves, Plan, Products, Sums, products_of
 from mixtures.sparse import Pattern
 
 MOST_PATTERNS = 4096  # of a node
-FEWEST_ROWS = 2048  # of which patterns are worth looking for
+FEWEST_ROWS = 2048  # in all, of which patterns are worth looking for
 KEPT = 8  # that are kept of one plan
 WORTH = 2  # nodes with patterns for each whose values are looked up row by row
 MOST_ENTRIES = 2**23  # numbers that are read while all patterns are evaluated
@@ -76,10 +77,11 @@ class Folded:
 
 
 _FOLDED: WeakKeyDictionary[Plan, dict[Any, Folded | None]] = WeakKeyDictionary()
+_COME: WeakKeyDictionary[Plan, Counter[Any]] = WeakKeyDictionary()  # rows, until patterns are known
 
 
 def folded_of(plan: Plan, sizes: Sequence[int], rows: int) -> Folded | None:
-    """As `folded`, for so many rows: worked out once, and not for a few rows only.
+    """As `folded`, for so many rows: worked out once, when enough rows have come, in all calls.
 
     Of a node at most a quarter as many patterns as rows are worth while.
     """
@@ -87,12 +89,21 @@ def folded_of(plan: Plan, sizes: Sequence[int], rows: int) -> Folded | None:
     most = min(1 << max(0, rows.bit_length() - 3), MOST_PATTERNS)
     key = (tuple(sizes), most)
     if key not in known:
-        if rows < FEWEST_ROWS:
+        if _waits(plan, key, rows):
             return None
         if len(known) == KEPT:
             known.pop(next(iter(known)))
         known[key] = folded(plan, sizes, most)
     return known[key]
+
+
+def _waits(plan: Plan, key: Any, rows: int) -> bool:
+    """Whether too few rows have come so far for patterns to be worth looking for."""
+    come = _COME.setdefault(plan, Counter())
+    if len(come) > 8 * KEPT:
+        come.clear()
+    come[key] += rows
+    return come[key] < FEWEST_ROWS or rows < FEWEST_ROWS // 8
 
 
 def folded(plan: Plan, sizes: Sequence[int], most: int) -> Folded | None:

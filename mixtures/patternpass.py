@@ -22,7 +22,7 @@ class PatternPass:
         """The value of the circuit for every row, (n,)."""
         symbols = source.symbols()
         assert symbols is not None
-        compiled = compiled and self.fold.possible
+        compiled = compiled and self.fold.possible and self.loaded.compiles
         found, buffer = self.fold.values.new_empty(source.rows), None
         for start, stop in spans(source.rows, self._size(source.rows, compiled)):
             codes, chosen = symbols.codes[:, start:stop], self.chosen(source, start, stop)

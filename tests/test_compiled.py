@@ -10,7 +10,7 @@ import sys
 import pytest
 import torch
 
-from mixtures import SPN, Mixture, compiled, engine, inputs, networkpatterns, tape
+from mixtures import SPN, Mixture, compiled, engine, inputs, networkload, networkpatterns, tape
 from mixtures.components import Bernoulli, Categorical, Gaussian, Indicator
 from mixtures.learn import learn_spn
 from mixtures.networkplan import Plan, plan_of
@@ -30,6 +30,7 @@ def ran(monkeypatch):
     """How many rows were evaluated in compiled loops; no work is too small for them."""
     found, plain = [], compiled.CompiledPass.contract
     monkeypatch.setattr(compiled, "LEAST", 0)
+    monkeypatch.setattr(networkload, "MOST_GIVEN", 1)
     monkeypatch.setattr(networkpatterns, "WORTH", 0)
     monkeypatch.setattr(networkpatterns, "FEWEST_ROWS", 16)
 
@@ -84,12 +85,12 @@ def test_threads_share_rows(ran, monkeypatch):
     for family in (Bernoulli, Gaussian):
         model = Mixture(W, family(6, 3, dtype=torch.float64, generator=generator()))
         x = torch.randint(2, (5000, 6), generator=generator(1))
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
         with torch.no_grad():
             alone = model.log_prob(x)
             monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
             assert torch.equal(model.log_prob(x), alone)
-            monkeypatch.undo()
-            monkeypatch.setattr(compiled, "LEAST", 0)
+            monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
 
 
 @needs_numba

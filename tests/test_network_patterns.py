@@ -137,6 +137,26 @@ def test_patterns_are_used_where_they_are_less_work():
             assert 2 * found.loaded.plan.rows < network.load(leaves=True).plan.rows
 
 
+def test_patterns_are_looked_for_once_many_rows_have_come(monkeypatch):
+    """Of iterations over some hundred rows those after the first few use patterns; of a dozen rows
+    none do.
+    """
+    calls, plain = [], networkpatterns.folded
+    monkeypatch.setattr(networkpatterns, "folded", lambda *a: calls.append(a[1:]) or plain(*a))
+    model = Mixture(SPN.random(8, 2, depth=3, generator=generator()), Bernoulli(8, 2))
+    x = torch.randint(2, (500, 8), generator=generator(1))
+    with torch.no_grad():
+        for _ in range(4):
+            before = model.log_prob(x)
+            assert not calls
+        for _ in range(3):
+            close(model.log_prob(x), before.numpy(), rtol=1e-5)
+        assert calls == [((2,) * 8, 64)]
+        for _ in range(200):
+            model.log_prob(x[:20])
+    assert len(calls) == 1
+
+
 def test_patterns_are_looked_for_in_many_rows_and_kept_for_few(monkeypatch):
     """Batches whose symbols differ do not work out patterns anew again and again."""
     calls, plain = [], networkpatterns.folded

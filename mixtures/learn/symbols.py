@@ -42,10 +42,13 @@ class Symbols(NamedTuple):
         seen, values = data.observed, data.values
         values = values if seen is None else values.masked_fill(~seen, 0)
         codes = values.long()
-        wrong = (values != codes) | (codes < 0)
+        if values.dtype != torch.uint8:  # what is held in bytes has been checked
+            wrong = (values != codes) | (codes < 0)
+            _refuse(wrong, values, "a whole number from 0 up")
         sizes = _sizes(codes, seen, components)
-        _refuse(wrong, values, "a whole number from 0 up")
-        _refuse(codes >= torch.tensor(sizes)[:, None], values, "less than its number of components")
+        if components is not None:
+            limits = torch.tensor(sizes)[:, None]
+            _refuse(codes >= limits, values, "less than its number of components")
         return cls(codes, seen, sizes, checked_weights(weights, n))
 
     @property
@@ -108,8 +111,8 @@ def count_pairs(symbols: Symbols) -> Pairs:
     step = max(1, CHUNK // width)
     for start in range(0, n, step):
         columns, weighted = _indicators(symbols, s, slice(start, start + step))
-        joint += (weighted.mT @ columns).double()
-        alone += weighted.sum(0).double()
+        joint += (weighted @ columns.mT).double()
+        alone += weighted.sum(1).double()
     joint = joint.view(-1, d, s + missing, d)
     if missing:
         return Pairs(joint[:s, :, :s], joint[:s, :, s], joint[s, :, s])
@@ -119,19 +122,19 @@ def count_pairs(symbols: Symbols) -> Pairs:
 
 
 def _indicators(symbols: Symbols, s: int, rows: slice) -> tuple[Tensor, Tensor]:
-    """(rows, (s + 1 if missing) d): which symbol 1..s it is, then whether one was seen; and the
+    """((s + 1 if missing) d, rows): which symbol 1..s it is, then whether one was seen; and the
     same times the rows' weights.
     """
-    codes = symbols.codes[:, rows].mT
+    codes = symbols.codes[:, rows]
     parts = [codes == a for a in range(1, s + 1)]
     if symbols.observed is not None:
-        parts.append(symbols.observed[:, rows].mT)
-    columns = torch.cat(parts, 1)
+        parts.append(symbols.observed[:, rows])
+    columns = torch.cat(parts) if len(parts) > 1 else parts[0]
     if symbols.weights is None:
         columns = columns.to(torch.float32)
         return columns, columns
     columns = columns.to(torch.float64)
-    return columns, columns * symbols.weights[rows, None]
+    return columns, columns * symbols.weights[rows]
 
 
 def mutual_information(symbols: Symbols, pseudo_count: float = 0.0) -> Tensor:
@@ -161,7 +164,8 @@ def _information(symbols: Symbols, pseudo_count: float) -> tuple[Tensor, Tensor]
     found = _entropy_terms(total)
     for a in range(s + 1):
         own = (first[a] + pseudo_count / sizes[:, None]) * (a < sizes)[:, None]
-        found = found - _entropy_terms(own) - _entropy_terms(own.mT)
+        terms = _entropy_terms(own)
+        found = found - terms - terms.mT
         for b in range(s + 1):
             cell = _cell(pairs, first, a, b) + pseudo_count / (sizes[:, None] * sizes)
             inside = (a < sizes)[:, None] & (b < sizes)
