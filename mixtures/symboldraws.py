@@ -51,7 +51,8 @@ class SymbolDraws:
         self.circuit, self.stacks, self.variables = above.circuit, stacks, circuit.variables
         nodes = numpy.concatenate([nodes for _, nodes in above.given.values()])
         kinds: dict[tuple[int, ...], list[int]] = {}
-        for place, node in enumerate(nodes.tolist()):
+        by_leaf = sorted(enumerate(nodes.tolist()), key=lambda pair: below.leaves[pair[1]][0])
+        for place, node in by_leaf:
             kind = (*below.values[node].shape, len(below.leaves[node]))
             kinds.setdefault(kind, []).append(place)
         self.parts = [below.drawn(nodes, numpy.array(places)) for places in kinds.values()]
@@ -164,10 +165,10 @@ def _made(circuit: Circuit, stacks: Sequence[Tensor]) -> SymbolDraws | None:
     if symbols.shape[2] > MOST or not circuit.has_patterns:
         return None
     whole = _normal(symbols).expand(circuit.variables, -1, -1)
-    used = (whole > 0).any(1).any(0).nonzero()
-    most = int(used[-1]) + 1
-    own = [whole[j, :k, :most] for j, k in enumerate(circuit.inputs)]
-    below = _Below(circuit, tables, own)
+    number = torch.arange(1, whole.shape[2] + 1, device=whole.device)
+    most = (number * (whole > 0).any(1)).amax(1).tolist()  # symbols of each variable
+    sizes = zip(circuit.inputs, most, strict=True)
+    below = _Below(circuit, tables, [whole[j, :k, :m] for j, (k, m) in enumerate(sizes)])
     return SymbolDraws(circuit, tables, below) if below.folds else None
 
 
