@@ -18,6 +18,7 @@ from torch import Tensor
 from mixtures.circuit import Circuit, Layer
 from mixtures.halves import Halves, halved
 
+ROWS_PER_SYMBOL = 8  # with fewer, leaves are computed row by row
 Place = tuple[int, int]  # (layer, child position)
 
 
@@ -142,13 +143,18 @@ class Plan:
         return sum(group.size for group in self.groups)
 
 
+def looked_up(symbols: int, rows: int) -> bool:
+    """Whether it pays to compute leaves for all symbols, and to look them up row by row."""
+    return ROWS_PER_SYMBOL * symbols <= rows
+
+
 def restricted(plan: Plan, index: Tensor) -> Plan | None:
     """The plan of some of the rows: of each node the patterns that occur in them; None if there are
     not enough of them to look leaves up.
     """
     given = {place: look.restricted(index) for place, look in plan.given.items()}
     if not plan.groups:
-        return replace(plan, given=given) if 2 * plan.symbols <= len(index) else None
+        return replace(plan, given=given) if looked_up(plan.symbols, len(index)) else None
     present = {
         w: torch.zeros(n, dtype=torch.bool, device=index.device) for w, n in plan.rows.items()
     }

@@ -15,7 +15,7 @@ from mixtures.circuit import CONSTANTS, Circuit, Integers, Layer
 from mixtures.halves import worthwhile
 from mixtures.patterncodes import PatternCodes, PatternFlags
 from mixtures.patternkeys import SAMPLE, by_size, distinct, in_blocks, present, promising
-from mixtures.patterns import Group, Look, Plan, Symbols, halves_of, restricted
+from mixtures.patterns import Group, Look, Plan, Symbols, halves_of, looked_up, restricted
 from mixtures.unfolded import unfolded
 
 DENSE = 32  # so many patterns are numbered without looking whether each occurs,
@@ -94,9 +94,9 @@ class _Planner:
         for layer in self.circuit.layers:
             for step in range(layer.steps):
                 self._fold(layer, step)
-        looked_up = numpy.count_nonzero(self.size[CONSTANTS : CONSTANTS + self.circuit.variables])
-        if not self.groups and 4 * looked_up < self.circuit.variables:
-            return None  # layers cut in two cost more than it saves
+        leaves = self.size[CONSTANTS : CONSTANTS + self.circuit.variables]
+        if not self.groups and not (bool(leaves.all()) and looked_up(self.symbols, self.count)):
+            return None  # beside densities that are computed, look-ups cost more than they save
         circuit, above = self.circuit, unfolded(self.circuit, self.size > 0)
         given = {
             place: Look(width, self.codes.get(nodes), self._on(self._first(nodes)))
