@@ -17,12 +17,13 @@ DENSITIES = f"{OURS}:densities"  # and if every entry had a density of its own
 ENCODED = f"{OURS}:encoded"  # the rows were encoded before, once
 LTM_NOTE = (
     "raw rows: encoding and planning, many small calls, are a third of the time and gain nothing "
-    "by a second thread; row by row: exp and passes over the leaves, which memory bounds, are two "
-    "thirds, products a third"
+    "by a second thread; row by row: matrix products, at the speed of bare ones, take half, looking "
+    "leaves up and multiplying children a quarter"
 )
 EM_NOTE = (
-    "sums of posteriors by pattern, and row by row the flows of leaves, are written out before "
-    "they are added up"
+    "profiled, row by row: the matrix products of both passes, at the speed of bare ones, take "
+    "40 %; products of children, once on each way, 12 %, look-ups 9 %, divisions and copies of "
+    "flows, which memory bounds, 14 %"
 )
 HT_NOTE = (
     "profiled: nodes whose children have no patterns are bound by their matrix products, which run "
