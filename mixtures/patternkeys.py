@@ -18,7 +18,10 @@ TOGETHER = 2**23  # combinations of children's patterns that are looked for at o
 
 def promising(sample: Tensor, rows: int) -> NDArray[numpy.bool_]:
     """Which of the keys (N, s) of a sample of the rows differ little."""
-    held = numpy.sort(sample.numpy(force=True), 1)
+    held = sample.numpy(force=True)
+    if held.max(initial=0) < 2**16:  # such numbers are sorted by counting, three times faster
+        held = held.astype(numpy.uint16)
+    held = numpy.sort(held, 1, kind="stable")
     distinct = 1 + numpy.count_nonzero(held[:, 1:] != held[:, :-1], axis=1)
     few: NDArray[numpy.bool_] = distinct <= held.shape[1] * (1 - held.shape[1] / rows)
     return few

@@ -139,6 +139,8 @@ class _Planner:
         self.leaves[layer.nodes_of(step)] = self.leaves[owners].sum(0)
         small = self.leaves[layer.nodes_of(step)] <= LEAVES
         served = (self.size[owners] > 0).all(0) & free
+        if not served.any():
+            return
         places = (served & small & ~self.by_row[owners].any(0)).nonzero()[0]
         with numpy.errstate(over="ignore"):  # of very many children: infinitely many
             product = self.size[owners[:, places]].astype(float).prod(0)
@@ -154,14 +156,15 @@ class _Planner:
         for members in by_size({place: part.shape[1] for place, part in found}):
             self._group(layer, step, [(place, held[place]) for place in members])
         served[[place for place, _ in found]] = False
-        self._by_row(layer, step, served.nonzero()[0].tolist())
+        if layer.combine == "outer":
+            self._by_row(layer, step, served.nonzero()[0].tolist())
 
     def _by_row(self, layer: Layer, step: int, places: Sequence[int]) -> None:
         """Fold nodes without patterns all the same, row by row, where halves pay."""
         owners, first = layer.owners[:, step], layer.nodes_of(step).start
         every = torch.arange(self.count, dtype=torch.int32, device=self.device)
         found = []
-        for place in places if layer.combine == "outer" else ():
+        for place in places:
             sizes = self.size[owners[:, place]].tolist()
             if worthwhile(sizes, self.count, layer.inside):
                 self.codes.put(numpy.array([first + place]), every[None])
