@@ -15,6 +15,7 @@ from mixtures import engine
 from mixtures.checks import name_rows
 from mixtures.coefficients import CoefficientTensor
 from mixtures.components import Components, Data
+from mixtures.components.encoding import is_masked
 from mixtures.leaves import Leaves
 from mixtures.symboldraws import symbol_draws
 
@@ -90,7 +91,7 @@ def single(components: Components, x: Any, observed: Any) -> Data:
             raise ValueError(f"expected one row, got {len(x)}")
         return x
     shape = (components.variables, *components.event)
-    row = x if isinstance(x, Tensor | numpy.ma.MaskedArray) else numpy.asarray(x)
+    row = x if isinstance(x, Tensor) or is_masked(x) else numpy.asarray(x)
     if tuple(row.shape) != shape:
         raise ValueError(f"expected one row of shape {shape}, got {tuple(row.shape)}")
     seen = None if observed is None else torch.as_tensor(observed)[None]

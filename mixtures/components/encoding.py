@@ -139,6 +139,12 @@ def column(variable: int, names: Sequence[str] | None) -> str:
     return f"column {variable}" if names is None else f"column {names[variable]!r}"
 
 
+def is_masked(x: Any) -> bool:
+    """Whether x is a masked array; where numpy.ma was never imported there is none."""
+    known = sys.modules.get("numpy.ma")
+    return known is not None and isinstance(x, known.MaskedArray)
+
+
 def _as_rows(
     x: Any, names: Sequence[str] | None
 ) -> tuple[Tensor | np.ndarray[Any, Any], Tensor | None]:
@@ -149,7 +155,7 @@ def _as_rows(
         if x.is_complex():
             raise ValueError(f"expected real numbers, got a tensor of {x.dtype}")
         return x, None
-    if isinstance(x, np.ma.MaskedArray):
+    if is_masked(x):
         values, seen = _as_rows(x.data, names)
         return values, _both(seen, torch.from_numpy(~np.ma.getmaskarray(x)))
     try:
