@@ -72,6 +72,7 @@ class Look:
     width: int
     codes: Tensor  # (N, n) whole numbers, most often bytes
     first: Tensor  # (N, 1) int32
+    keep: bool = True  # how rows are sorted: unless memory would grow with the number of rows
     sorted: dict[Any, Segments] = field(default_factory=dict)
 
     def rows(self, nodes: slice, start: int, stop: int) -> Tensor:
@@ -80,18 +81,20 @@ class Look:
 
     def segments(self, nodes: slice, start: int, stop: int) -> Segments:
         """The same M B rows sorted, node by node: the order, where each row begins in it, and which
-        row it is. Worked out once.
+        row it is. Worked out once, if it is kept.
         """
         key = (nodes.start, nodes.stop, start, stop)
-        if key not in self.sorted:
+        found = self.sorted.get(key)
+        if found is None:
             codes, rows = self.codes[nodes, start:stop], self.rows(nodes, start, stop)
             order = _order(codes).add_(codes.shape[1] * _numbers(codes)[:, None]).reshape(-1)
-            held, counts = (
-                rows.reshape(-1).index_select(0, order).unique_consecutive(return_counts=True)
-            )
+            ordered = rows.reshape(-1).index_select(0, order)
+            held, counts = ordered.unique_consecutive(return_counts=True)
             starts = (counts.cumsum(0) - counts).to(torch.int32)
-            self.sorted[key] = (order.to(torch.int32), starts, held)
-        return self.sorted[key]
+            found = (order.to(torch.int32), starts, held)
+            if self.keep:
+                self.sorted[key] = found
+        return found
 
     def restricted(self, index: Tensor) -> Look:
         """The same for some of the rows of data."""

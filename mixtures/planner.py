@@ -79,6 +79,7 @@ class _Planner:
         self.fixed = numpy.zeros(len(circuit.row_of), dtype=bool)
         self.fixed[list(fixed)] = True
         self.count = stop - start
+        self.whole = self.count == symbols.codes.shape[1]
         self.device = symbols.codes.device
         self.size = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # patterns; 0: has none
         self.first = numpy.zeros(len(circuit.row_of), dtype=numpy.int64)  # the first row of a node
@@ -99,7 +100,7 @@ class _Planner:
             return None  # beside densities that are computed, look-ups cost more than they save
         circuit, above = self.circuit, unfolded(self.circuit, self.size > 0)
         given = {
-            place: Look(width, self.codes.get(nodes), self._on(self._first(nodes)))
+            place: Look(width, self.codes.get(nodes), self._on(self._first(nodes)), self.whole)
             for place, (width, nodes) in above.given.items()
         }
         return Plan(

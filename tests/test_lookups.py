@@ -170,8 +170,10 @@ def test_stretches_and_chunks_of_rows_change_nothing(name, monkeypatch):
     monkeypatch.setattr("mixtures.engine.rows_at_once", lambda circuit: 47)
     model, x = CASES[name](torch.float64)
     data = model.encode(x, hidden(x))
-    assert len(looked_up(model, data)) > 1
+    plans = looked_up(model, data)
+    assert len(plans) > 1
     compare(model, data, torch.ones(len(x), dtype=torch.float64), monkeypatch, torch.float64)
+    assert not any(look.sorted for plan in plans for look in plan.given.values())  # memory
 
 
 @pytest.mark.parametrize("kind", [LTM, HT])
