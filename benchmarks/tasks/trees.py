@@ -17,7 +17,7 @@ DENSITIES = f"{OURS}:densities"  # and if every entry had a density of its own
 ENCODED = f"{OURS}:encoded"  # the rows were encoded before, once
 LTM_NOTE = (
     "raw rows: encoding and planning, half of it small calls, are a quarter of the time, and gain "
-    "nothing by a second thread; row by row: matrix products, at the speed of bare ones, take half, "
+    "nothing by a second thread; row by row: matrix products, as fast as bare ones, take half, "
     "looking leaves up and multiplying children a quarter"
 )
 EM_NOTE = (
