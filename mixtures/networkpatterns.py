@@ -152,7 +152,8 @@ class _Folder:
         too_many = by_size[by_size.cumsum() * 4 > MOST_ENTRIES]
         limit = min([most, *(too_many[:1] - 1)])
         self.low = (self.counts <= limit) & (self.logs > -numpy.inf)
-        return WORTH * len(self._frontier()) <= int(self.low.sum())
+        asked = len(self._frontier())
+        return 0 < asked and WORTH * asked <= int(self.low.sum())
 
     def _frontier(self) -> Integers:
         """The nodes with patterns that others without, or the root, ask for."""

@@ -93,7 +93,8 @@ def clouds(sizes: Sizes, rng: numpy.random.Generator) -> dict[str, NDArray[Any]]
 SPN_NOTE = (
     "the node by node evaluation here looks leaves up and lets go of what is used, so that it "
     "stays in the cache: it takes a tenth of the 13 s that the figure was set against. "
-    "`mixtures:compiled` is the extra `fast`, `mixtures` the same without it"
+    "`mixtures:compiled` is the extra `fast`, `mixtures` the same without it: half its time goes "
+    "into looking up what patterns of eight columns give, a quarter into encoding the rows"
 )
 CHOW_LIU_NOTE = (
     "pgmpy takes milliseconds for each pair of columns, so about an hour for the 1500 columns of "
