@@ -153,7 +153,7 @@ class _Folder:
         limit = min([most, *(too_many[:1] - 1)])
         self.low = (self.counts <= limit) & (self.logs > -numpy.inf)
         asked = len(self._frontier())
-        return 0 < asked and WORTH * asked <= int(self.low.sum())
+        return asked > 0 and WORTH * asked <= int(self.low.sum())
 
     def _frontier(self) -> Integers:
         """The nodes with patterns that others without, or the root, ask for."""
