@@ -245,11 +245,16 @@ class Looked:
         """Add up the flow (M, w, B) of some of the nodes."""
         width, flat = self.look.width, flow.mT.reshape(-1, self.look.width)
         if len(flat) < SORTED_ROWS:
-            rows = self.look.rows(nodes, self.start, self.stop)
-            self.fold.add(width, rows.reshape(-1), flat)
-            return
-        order, starts, rows = self.look.segments(nodes, self.start, self.stop)
-        self.fold.add(width, rows, torch.embedding_bag(flat, order, starts)[0])
+            self.fold.add(width, self._rows(nodes), flat)
+        elif flat.dtype == torch.float64:  # bags are three times slower then
+            index = self._rows(nodes).long()[:, None].expand(-1, width)
+            self.fold.flows[width].scatter_add_(0, index, flat)
+        else:
+            order, starts, rows = self.look.segments(nodes, self.start, self.stop)
+            self.fold.add(width, rows, torch.embedding_bag(flat, order, starts)[0])
+
+    def _rows(self, nodes: slice) -> Tensor:
+        return self.look.rows(nodes, self.start, self.stop).reshape(-1)
 
 
 def _weights(group: Group, stacks: Stacks) -> Weights | None:
