@@ -16,7 +16,8 @@ FIGURES = ("task", "threads", "entry", "against", "to reach", "found", "")
 TIMES = ("task", "threads", "entry", "median", "range", "build", "first call", "memory", "rounds")
 MEANING = """\
 Ratios are medians over rounds, with their range: how many times as fast an entry was as the one it
-is held against, in the same round. `mixtures` gets raw rows in every call, checks included;
+is held against, in the same round. A turn begins with a run that is not timed, unless runs take
+more than a second. `mixtures` gets raw rows in every call, checks included;
 `mixtures:encoded` rows that were encoded once; `mixtures:rows` looks leaves up row by row, with no
 patterns of more than one leaf, as it does for columns of many symbols; `mixtures:densities`
 computes the density of every entry, as it does for real numbers, which is more work than looking

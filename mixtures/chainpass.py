@@ -74,7 +74,7 @@ class Chain:
         safe: float,
         reader: Source,
     ) -> None:
-        self.circuit, self.spine, self.safe, self.reader = circuit, spine, safe, reader
+        self.circuit, self.spine, self.reader = circuit, spine, reader
         self.entries = reader.entries or Entries(lambda rows: at_rows(reader.read, rows))
         self.tables = [chosen(stacks[segment.table], segment.slots) for segment in spine.segments]
         self.sides = [side for segment in spine.segments for side in segment.sides]
@@ -83,6 +83,9 @@ class Chain:
             for side in self.sides
         }
         self.kernels = kernels_for(self.tables[0])
+        # Values alone are renormalised half as often where the range of the type leaves room.
+        self.run = 2 * RUN if self.tables[0].dtype == torch.float64 else RUN
+        self.safe = safe * (self.run // RUN)
         entries = max(table.shape[1] * table.shape[2] for table in self.tables)
         self.columns = max(LEAST, min(COLUMNS, PRODUCT // entries))
         self.largest = max(side.components for side in self.sides)
@@ -184,9 +187,9 @@ class Chain:
         for start in range(0, rows, size):
             yield start, min(rows, start + size)
 
-    def _value(self, rows: Rows, count: int, run: int = RUN) -> Found:
+    def _value(self, rows: Rows, count: int, run: int | None = None) -> Found:
         with self.kernels.walking():
-            walk = Walk(self, rows, count, run, None)
+            walk = Walk(self, rows, count, self.run if run is None else run, None)
             found = Found(0, count, *walk.up(), None, {})
             walk.rooms.release()
         return found

@@ -173,6 +173,16 @@ def test_a_turn_is_filled_with_runs_each_after_its_reset():
     assert calls[:4] == ["reset", "run", "reset", "run"]
 
 
+def test_a_turn_begins_with_a_run_that_is_not_timed_unless_runs_are_long():
+    calls = []
+    watch = Stopwatch(Case(lambda: calls.append("run"), lambda _: {}))
+    assert len(watch.turn(0.0)) == 1
+    assert len(calls) == 2
+    watch.seconds = 2.0
+    assert len(watch.turn(0.0)) == 1
+    assert len(calls) == 3
+
+
 def test_sizes_vary_by_the_share_asked_for():
     rng = numpy.random.default_rng(0)
     task = TASKS["sequence"]
