@@ -17,7 +17,7 @@ from mixtures.networkplan import Plan, plan_of
 from mixtures.semiring import Log
 
 from laws import close
-from test_network_patterns import families, rows_for
+from test_network_patterns import on_symbols
 from test_network_plans import NETWORKS, generator
 
 needs_numba = pytest.mark.skipif(
@@ -56,14 +56,10 @@ def both_ways(model, x, monkeypatch, observed=None):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_compiled_loops_and_steps_agree_on_symbols(name, family, most, ran, monkeypatch):
     monkeypatch.setattr(networkpatterns, "MOST_PATTERNS", most)
-    for dtype, digits in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
-        W = NETWORKS[name](dtype)
-        model, x = Mixture(W, families(W, dtype)[family]), rows_for(W, family)
-        gaps = torch.rand(x.shape, generator=generator(3)) < 0.7
-        for observed in (None, gaps):
-            found, steps = both_ways(model, x, monkeypatch, observed)
-            assert found.dtype == dtype
-            close(found, steps.numpy(), rtol=digits, atol=digits)
+    for model, x, observed, digits in on_symbols(name, family):
+        found, steps = both_ways(model, x, monkeypatch, observed)
+        assert found.dtype == model.coefficients.tables[0].logits.dtype
+        close(found, steps.numpy(), rtol=digits, atol=digits)
     assert sum(ran) >= 4 * len(x)
 
 

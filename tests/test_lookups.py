@@ -13,7 +13,16 @@ from mixtures.learn import batches, stochastic_em
 from mixtures.learn.em import expectations
 
 from test_patterns import CASES as PATTERNED
-from test_patterns import TYPES, close, compare, hidden, planned, seeded, tables
+from test_patterns import (
+    TYPES,
+    close,
+    compare,
+    hidden,
+    planned,
+    seeded,
+    tables,
+    without_first_states,
+)
 
 SYMBOLS = 40
 
@@ -72,10 +81,7 @@ def rare(dtype):
 def zeros(dtype):
     """Structural zeros: logarithms instead of mantissas."""
     model, x = many(dtype)
-    for table in model.coefficients.tables:
-        values = table.values.clone()
-        values[..., 0] = 0
-        table.set(values / values.sum(-1, keepdim=True))
+    without_first_states(model)
     return model, x
 
 

@@ -10,7 +10,7 @@ from mixtures.components import Bernoulli, Categorical, Indicator
 from mixtures.learn import em
 
 from laws import close
-from test_network_patterns import families, rows_for
+from test_network_patterns import on_symbols
 from test_network_plans import NETWORKS, generator
 
 
@@ -52,17 +52,13 @@ def both_ways(model, x, monkeypatch, observed=None):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_patterns_collect_what_rows_do(name, family, most, swept, monkeypatch):
     monkeypatch.setattr(networkpatterns, "MOST_PATTERNS", most)
-    for dtype, digits in ((torch.float64, 1e-11), (torch.float32, 2e-4)):
-        W = NETWORKS[name](dtype)
-        model, x = Mixture(W, families(W, dtype)[family]), rows_for(W, family)
-        gaps = torch.rand(x.shape, generator=generator(3)) < 0.6
-        for observed in (None, gaps):
-            with torch.no_grad():
-                possible = model.log_prob(x, observed=observed) > -torch.inf
-            seen = None if observed is None else observed[possible]
-            found, rows = both_ways(model, x[possible], monkeypatch, seen)
-            for part, other in zip(found, rows, strict=True):
-                close(part, other.numpy(), rtol=digits, atol=digits)
+    for model, x, observed, digits in on_symbols(name, family, seen=0.6):
+        with torch.no_grad():
+            possible = model.log_prob(x, observed=observed) > -torch.inf
+        seen = None if observed is None else observed[possible]
+        found, rows = both_ways(model, x[possible], monkeypatch, seen)
+        for part, other in zip(found, rows, strict=True):  # sums over rows
+            close(part, other.numpy(), rtol=10 * digits, atol=10 * digits)
     wide = ("grown", "flat")  # they have products of leaf factors with more patterns than that
     assert swept or most == 9 or (name in wide and family != "indicator")
 

@@ -47,6 +47,9 @@ def families(W, dtype):
     return {**found, "poisson": Poisson.from_parameters(rates, components=list(k))}
 
 
+DOUBLE, SINGLE = 1e-12, 2e-5  # what is the same but for rounding
+
+
 def rows_for(W, family, n=150):
     if family == "indicator":
         draws = torch.rand(n, W.variables, generator=generator(2))
@@ -56,19 +59,24 @@ def rows_for(W, family, n=150):
     )
 
 
+def on_symbols(name, family, seen=0.7):
+    """(model, rows, observed, digits) of a network: both types, whole rows and rows with gaps."""
+    for dtype, digits in ((torch.float64, DOUBLE), (torch.float32, SINGLE)):
+        W = NETWORKS[name](dtype)
+        model, x = Mixture(W, families(W, dtype)[family]), rows_for(W, family)
+        for observed in (None, torch.rand(x.shape, generator=generator(3)) < seen):
+            yield model, x, observed, digits
+
+
 @pytest.mark.parametrize("most", [1, 3, 9, 30, 4096])
 @pytest.mark.parametrize("family", ["bernoulli", "categorical", "indicator", "poisson"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_patterns_give_what_rows_give(name, family, most, used, monkeypatch):
     monkeypatch.setattr(networkpatterns, "MOST_PATTERNS", most)
-    for dtype, digits in ((torch.float64, 1e-12), (torch.float32, 2e-5)):
-        W = NETWORKS[name](dtype)
-        model, x = Mixture(W, families(W, dtype)[family]), rows_for(W, family)
-        gaps = torch.rand(x.shape, generator=generator(3)) < 0.7
-        for observed in (None, gaps):
-            found, plain = both_ways(model, x, monkeypatch, observed)
-            close(found, plain.numpy(), rtol=digits, atol=digits)
-            assert not bool(found.isnan().any())
+    for model, x, observed, digits in on_symbols(name, family):
+        found, plain = both_ways(model, x, monkeypatch, observed)
+        close(found, plain.numpy(), rtol=digits, atol=digits)
+        assert not bool(found.isnan().any())
     wide = {"flat"} if most > 3 else {"flat", "a sum of networks"}  # nothing has so few patterns
     assert any(plan is not None for plan in used) or most < 3 or name in wide
 

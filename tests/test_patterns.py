@@ -87,6 +87,14 @@ def mixed(dtype):
     return Mixture(W, Mixed(parts)), x
 
 
+def without_first_states(model):
+    """Make the first entry of every row of a table a structural zero."""
+    for table in model.coefficients.tables:
+        values = table.values.clone()
+        values[..., 0] = 0
+        table.set(values / values.sum(-1, keepdim=True))
+
+
 def zeros(dtype):
     """Structural zeros: logarithms instead of mantissas."""
     tree, g = Tree.balanced(8), seeded(0)
