@@ -103,7 +103,7 @@ CHOW_LIU_NOTE = (
 TASKS = (
     Task(
         "spn",
-        "scalar SPN of the shape of LearnSPN's, 128 690 edges, 59 % to leaves, log-likelihood, float64",
+        "scalar SPN as of LearnSPN, 128 690 edges, 59 % to leaves, log-likelihood, float64",
         SPN,
         network,
         (OURS, COMPILED, "nodewise", "spflow", "sparc"),
